@@ -1,0 +1,50 @@
+"""featx: embed images once with a frozen Keras backbone, then find the best scikit-learn head.
+
+Everything public is reachable from here, and loaded when it is first used: ``import featx`` alone loads
+no framework.
+
+Examples
+--------
+>>> import featx
+>>> featx.list_backbones("efficientnet_lite0")[0].n_features
+1280
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+__version__ = "0.1.0"
+
+# Where each public name lives.
+_HOMES = {
+    "featx.errors": (
+        "BackboneError",
+        "DecodeError",
+        "FeatxError",
+        "FeatxWarning",
+        "HeadError",
+        "MissingPackageError",
+        "SourceError",
+        "StoreCorruptError",
+        "StoreError",
+        "StoreMismatchError",
+    ),
+}
+_HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
+
+__all__ = sorted(_HOME_OF)  # noqa: PLE0605 - one table says it all
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME_OF:
+        message = f"module 'featx' has no attribute {name!r}"
+        raise AttributeError(message)
+    value = getattr(importlib.import_module(_HOME_OF[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -1,0 +1,128 @@
+"""The standard messages and checks, so that every gate refuses bad input in the same words."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from collections.abc import Iterable
+from types import ModuleType
+
+from featx.errors import FeatxError, MissingPackageError
+
+
+def explain(received: str, expected: str, remedy: str) -> str:
+    """One line that says what was received, what is expected and what to do.
+
+    Examples
+    --------
+    >>> explain("0 images in data/", "at least one", "check the path")
+    'received 0 images in data/; expected at least one; check the path'
+    """
+    return f"received {received}; expected {expected}; {remedy}"
+
+
+def suggest(name: str, known: Iterable[str]) -> str:
+    """A closing phrase with the names nearest to an unknown one.
+
+    Examples
+    --------
+    >>> suggest("resnet50", ["ResNet50", "VGG16"])
+    'did you mean ResNet50?'
+    >>> suggest("?", ["knn", "mlp"])
+    'choose from knn, mlp'
+    """
+    choices = {choice.lower(): choice for choice in known}
+    near = difflib.get_close_matches(name.lower(), choices, n=3, cutoff=0.5)
+    if near:
+        return f"did you mean {', '.join(choices[match] for match in near)}?"
+    return f"choose from {', '.join(sorted(choices.values()))}"
+
+
+def check_choice(parameter: str, value: object, choices: Iterable[object], error: type[FeatxError]) -> None:
+    """Refuse a value that is not one of a parameter's choices.
+
+    Parameters
+    ----------
+    parameter : str
+        Name of the parameter, for the message.
+    value : object
+        What was received.
+    choices : iterable
+        What is allowed.
+    error : type
+        The class of the error to raise.
+
+    Examples
+    --------
+    >>> from featx.errors import SourceError
+    >>> check_choice("on_error", "ignore", ("raise", "skip"), SourceError)
+    Traceback (most recent call last):
+    featx.errors.SourceError: received on_error='ignore'; expected one of 'raise', 'skip'; pass one of them
+    """
+    allowed = list(choices)
+    if value not in allowed:
+        expected = ", ".join(repr(choice) for choice in allowed)
+        raise error(explain(f"{parameter}={value!r}", f"one of {expected}", "pass one of them"))
+
+
+def check_positive(parameter: str, value: object, error: type[FeatxError]) -> None:
+    """Refuse anything but a positive integer.
+
+    Examples
+    --------
+    >>> from featx.errors import SourceError
+    >>> check_positive("batch_size", 0, SourceError)
+    Traceback (most recent call last):
+    featx.errors.SourceError: received batch_size=0; expected a positive integer; pass 1 or more
+    """
+    if isinstance(value, bool) or not hasattr(value, "__index__") or value.__index__() < 1:
+        raise error(explain(f"{parameter}={value!r}", "a positive integer", "pass 1 or more"))
+
+
+def check_seed(parameter: str, value: object, error: type[FeatxError]) -> None:
+    """Refuse anything but an integer or None: only those can be written down and repeated.
+
+    Examples
+    --------
+    >>> from featx.errors import HeadError
+    >>> check_seed("random_state", "x", HeadError)
+    Traceback (most recent call last):
+    featx.errors.HeadError: received random_state='x'; expected an integer or None; pass a seed
+    """
+    if value is not None and (isinstance(value, bool) or not hasattr(value, "__index__")):
+        raise error(explain(f"{parameter}={value!r}", "an integer or None", "pass a seed"))
+
+
+def require(package: str, extra: str) -> ModuleType:
+    """Import an optional package, or say which extra of featx brings it.
+
+    Parameters
+    ----------
+    package : str
+        Name of the module to import.
+    extra : str
+        The extra in featx's ``pyproject.toml`` that installs it.
+
+    Returns
+    -------
+    module
+
+    Raises
+    ------
+    MissingPackageError
+        When the package is not installed.
+
+    Examples
+    --------
+    >>> require("no_such_package", "demo")
+    Traceback (most recent call last):
+    featx.errors.MissingPackageError: the package no_such_package is not installed; ...
+    """
+    try:
+        return importlib.import_module(package)
+    except ModuleNotFoundError as error:
+        # A package that is present but broken must show its own error.
+        if error.name != package.partition(".")[0]:
+            raise
+        message = f'the package {package} is not installed; run: pip install "featx[{extra}]"'
+        raise MissingPackageError(message) from None

@@ -1,0 +1,137 @@
+"""Every error and warning that featx raises on purpose.
+
+::
+
+    FeatxError(Exception)
+    ├── SourceError(ValueError)         images or labels that cannot be used
+    │   └── DecodeError                 one image: carries sample_id and reason
+    ├── BackboneError(ValueError)       unknown name, bad tap, weights absent
+    ├── HeadError(ValueError)           unknown head, labels that the folds cannot serve
+    ├── StoreError(OSError)             a file that cannot be written, read or trusted
+    │   ├── StoreCorruptError           bytes that are not those that were committed
+    │   └── StoreMismatchError          another extraction: shows the fields that differ
+    └── MissingPackageError(ImportError)
+    FeatxWarning(UserWarning)
+
+Each class also derives from the built-in that a caller would catch without knowing featx. Messages
+say what was received, what is expected and what to do, in one line (`featx.checks.explain`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+
+def printable(text: str) -> str:
+    r"""Text from a file or a user, safe to show on one line of a terminal or a log.
+
+    Control characters, line breaks and undecodable bytes become escapes, so that a file name can
+    neither fake a second line nor move the cursor.
+
+    Examples
+    --------
+    >>> printable("cat\n.jpg")
+    'cat\\n.jpg'
+    """
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode("ascii")
+        for character in text
+    )
+
+
+class FeatxError(Exception):
+    """Base of every error that featx raises on purpose."""
+
+
+class SourceError(FeatxError, ValueError):
+    """Images or labels that cannot be used as they are."""
+
+
+class DecodeError(SourceError):
+    """One image that cannot be read or decoded.
+
+    Parameters
+    ----------
+    sample_id : str
+        Which image: its path relative to the source's root, or its index.
+    reason : str
+        Why, in a few words.
+
+    Attributes
+    ----------
+    sample_id : str
+        As given.
+    reason : str
+        As given, but printable: it may quote bytes of the file.
+
+    Examples
+    --------
+    >>> error = DecodeError("cat/001.jpg", "empty file")
+    >>> error.reason
+    'empty file'
+    >>> print(error)
+    cat/001.jpg: empty file
+    """
+
+    def __init__(self, sample_id: str, reason: str) -> None:
+        # Both go to Exception.__init__ so that the error survives pickling between worker processes.
+        super().__init__(sample_id, reason)
+        self.sample_id = sample_id
+        self.reason = printable(reason)
+
+    def __str__(self) -> str:
+        return f"{printable(self.sample_id)}: {self.reason}" if self.sample_id else self.reason
+
+
+class BackboneError(FeatxError, ValueError):
+    """A backbone that is unknown, lacks weights, or does not fit what was asked of it."""
+
+
+class HeadError(FeatxError, ValueError):
+    """A head that is unknown, or features and labels that a head or its folds cannot serve."""
+
+
+class StoreError(FeatxError, OSError):
+    """A file that cannot be written, read or trusted."""
+
+
+class StoreCorruptError(StoreError):
+    """A file whose bytes are not the ones that were committed."""
+
+
+class StoreMismatchError(StoreError):
+    """Features of another extraction than the one asked for.
+
+    Parameters
+    ----------
+    message : str
+        What does not belong together, and what to do.
+    differences : mapping of str to tuple
+        For each field that differs, ``(found, expected)``.
+
+    Examples
+    --------
+    >>> error = StoreMismatchError("f.h5 does not fit", {"input_size": ([96, 96], [224, 224])})
+    >>> print(error)
+    f.h5 does not fit; input_size: found [96, 96], expected [224, 224]
+    """
+
+    def __init__(self, message: str, differences: Mapping[str, tuple[object, object]]) -> None:
+        super().__init__(message, dict(differences))
+        self.message = message
+        self.differences = dict(differences)
+
+    def __str__(self) -> str:
+        fields = [
+            f"{name}: found {found}, expected {expected}"
+            for name, (found, expected) in self.differences.items()
+        ]
+        return "; ".join([self.message, *fields])
+
+
+class MissingPackageError(FeatxError, ImportError):
+    """An optional package that is not installed; the message says which extra brings it."""
+
+
+class FeatxWarning(UserWarning):
+    """Something that a user should know and that does not stop the work."""

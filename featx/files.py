@@ -1,0 +1,349 @@
+"""The one place that commits and trusts bytes.
+
+Writing: everything featx keeps goes through `atomic_writer`: a temporary file beside the target,
+fsync, rename, fsync of the folder. A reader sees the old file or the new one, never half of one,
+whatever was killed or unplugged.
+
+Reading: our own immutable files carry their SHA-256 in their name and are checked before they are
+parsed (`read_verified`). `featx.hdf5` builds on both for the format inside.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import io
+import os
+import re
+import shutil
+import stat
+import time
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, TypeAlias
+from uuid import uuid4
+
+from featx.checks import explain
+from featx.errors import FeatxWarning, StoreCorruptError, StoreError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from typing_extensions import Buffer
+
+StrPath: TypeAlias = str | os.PathLike[str]
+
+# No process id has more digits, and os.kill refuses numbers that have.
+TEMPORARY_PATTERN = re.compile(r"\.featx-(\d{1,9})-[0-9a-f]{32}\.tmp")
+TEMPORARY_MAX_AGE_S = 3600
+
+
+def cache_root(store: StrPath = "cache") -> Path:
+    """The folder that holds features, weights and reports.
+
+    The default name, ``"cache"``, gives way to the environment variable ``FEATX_CACHE``.
+
+    Examples
+    --------
+    >>> cache_root("elsewhere").name
+    'elsewhere'
+    """
+    if os.fspath(store) == "cache":
+        return Path(os.environ.get("FEATX_CACHE", "cache"))
+    return Path(store)
+
+
+def path_kind(path: StrPath) -> Literal["file", "folder", "other", "absent", "unreachable"]:
+    """What a path leads to, without an error where a folder on the way may not be entered.
+
+    Examples
+    --------
+    >>> path_kind(getfixture("tmp_path")), path_kind("no/such/file")
+    ('folder', 'absent')
+    """
+    try:
+        mode = Path(path).stat().st_mode
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return "absent"
+    except OSError:
+        return "unreachable"
+    if stat.S_ISREG(mode):
+        return "file"
+    return "folder" if stat.S_ISDIR(mode) else "other"
+
+
+def sha256_hex(data: Buffer) -> str:
+    """The SHA-256 of some bytes, as 64 hexadecimal digits.
+
+    Examples
+    --------
+    >>> sha256_hex(b"")[:8]
+    'e3b0c442'
+    """
+    return hashlib.sha256(data).hexdigest()
+
+
+def arrays_sha256(arrays: Iterable[tuple[str, np.ndarray]]) -> str:
+    """One SHA-256 over named arrays: names, shapes, types and bytes, in the order given.
+
+    Parameters
+    ----------
+    arrays : iterable of (str, ndarray)
+        C-contiguous.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> arrays_sha256([("a", np.zeros(2, np.float32))]) == arrays_sha256([("a", np.zeros(1, np.float64))])
+    False
+    """
+    digest = hashlib.sha256()
+    for name, array in arrays:
+        digest.update(f"{name} {array.shape} {array.dtype.str}\n".encode())
+        digest.update(array.reshape(-1).view("u1").data)
+    return digest.hexdigest()
+
+
+# ---------------------------------------------------------------------------------------- writing
+
+
+class CommitFile(io.FileIO):
+    """A file on its way to being committed, which turns write errors into one error at the end.
+
+    HDF5 crashes or carries on when a write fails under it, so it is told that every write succeeded;
+    `error` holds the first failure and `atomic_writer` raises it instead of committing.
+    """
+
+    error: OSError | None = None
+
+    def write(self, data: Buffer, /) -> int:
+        """Write all of ``data``; on failure remember the error."""
+        view = memoryview(data).cast("B")
+        n_bytes = len(view)
+        while self.error is None and view:
+            try:
+                view = view[super().write(view) :]
+            except OSError as error:
+                self.error = error
+        return n_bytes
+
+    def truncate(self, size: int | None = None, /) -> int:
+        """Set the length; on failure remember the error."""
+        try:
+            return super().truncate(size)
+        except OSError as error:
+            self.error = self.error or error
+            return size or 0
+
+
+@contextmanager
+def atomic_writer(path: StrPath) -> Iterator[CommitFile]:
+    """Write a file that appears complete and durable, or not at all.
+
+    Parameters
+    ----------
+    path : path-like
+        The file to create or replace. Missing folders are made.
+
+    Yields
+    ------
+    CommitFile
+        Open for reading and writing. It is committed when the block ends without an exception.
+
+    Raises
+    ------
+    StoreError
+        When the file system refuses; the message names the path and the space left. What stood at
+        ``path`` before is untouched.
+
+    Examples
+    --------
+    >>> folder = getfixture("tmp_path")
+    >>> with atomic_writer(folder / "a.txt") as file:
+    ...     _ = file.write(b"all or nothing")
+    >>> (folder / "a.txt").read_text()
+    'all or nothing'
+    """
+    target = Path(path)
+    temporary = target.parent / f".featx-{os.getpid()}-{uuid4().hex}.tmp"
+    file: CommitFile | None = None
+    try:
+        make_directory(target.parent)
+        flags = os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
+        with CommitFile(os.open(temporary, flags, 0o666), "r+b") as file:
+            yield file
+            if file.error is not None:
+                raise file.error
+            os.fsync(file.fileno())
+        temporary.replace(target)
+        _sync_directory(target.parent)
+    except BaseException as error:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        # Whatever HDF5 made of a failed write, the failed write is the cause to report.
+        cause = file.error if file is not None and file.error is not None else error
+        if isinstance(cause, OSError) and not isinstance(cause, StoreError):
+            raise StoreError(_write_failure(target, cause)) from cause
+        raise
+
+
+def atomic_write(path: StrPath, data: Buffer) -> None:
+    """Write bytes to a file that appears complete and durable, or not at all (see `atomic_writer`).
+
+    Examples
+    --------
+    >>> path = getfixture("tmp_path") / "a.bin"
+    >>> atomic_write(path, b"123")
+    >>> path.read_bytes()
+    b'123'
+    """
+    with atomic_writer(path) as file:
+        file.write(data)
+
+
+def check_target(path: StrPath | None) -> None:
+    """Refuse a path that no file can be written to, before hours of work end in that error.
+
+    Examples
+    --------
+    >>> check_target(getfixture("tmp_path"))
+    Traceback (most recent call last):
+    featx.errors.StoreError: received the folder ...; expected a file to write to; add a file name
+    """
+    if path is not None and path_kind(path) == "folder":
+        raise StoreError(explain(f"the folder {path}", "a file to write to", "add a file name"))
+
+
+def make_directory(path: Path) -> None:
+    """Create a folder and its missing parents so that they survive a power cut."""
+    if path.is_dir():
+        return
+    make_directory(path.parent)
+    path.mkdir(exist_ok=True)
+    _sync_directory(path.parent)
+
+
+def stale_temporaries(directory: Path) -> list[Path]:
+    """What killed processes left half written; a living process's files are not among it."""
+    stale = []
+    for path in sorted(directory.glob(".featx-*.tmp")):
+        match = TEMPORARY_PATTERN.fullmatch(path.name)
+        # Another process may finish or sweep the same file at any moment: gone is not stale.
+        with suppress(FileNotFoundError):
+            if match and _age_s(path) > TEMPORARY_MAX_AGE_S and not _is_running(int(match[1])):
+                stale.append(path)
+    return stale
+
+
+def set_aside(path: Path, reason: str) -> None:
+    """Rename a damaged file so that nothing uses it and nothing of it is lost, and warn."""
+    damaged = path.with_name(f"{path.name}.corrupt")
+    path.replace(damaged)
+    message = f"{reason}; set aside as {damaged.name}, and what it held is made anew"
+    warnings.warn(message, FeatxWarning, stacklevel=3)
+
+
+def _age_s(path: Path) -> float:
+    return time.time() - path.stat().st_mtime
+
+
+def _sync_directory(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        # Some network file systems cannot sync a folder and need not: their renames are durable.
+        if error.errno != errno.EINVAL:
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _write_failure(path: Path, error: OSError) -> str:
+    existing = next((folder for folder in path.parents if path_kind(folder) == "folder"), Path("/"))
+    free = shutil.disk_usage(existing).free
+    reason = error.strerror or str(error)
+    return (
+        f"cannot write {path}: {reason} ({free:,} bytes free); "
+        "nothing committed so far is lost: mend the cause and run the same command again"
+    )
+
+
+# ---------------------------------------------------------------------------------------- reading
+
+
+def read_regular_file(path: StrPath, max_bytes: int) -> bytes:
+    """Read a file that is a regular file, of bounded size, and holds still while it is read.
+
+    Parameters
+    ----------
+    path : path-like
+        The file; a symbolic link in its last part is refused, so resolve links that are allowed.
+    max_bytes : int
+        Largest size accepted, in bytes.
+
+    Returns
+    -------
+    bytes
+
+    Raises
+    ------
+    OSError
+        With a reason in plain words: not there, a folder, a pipe, too large, changed while read.
+
+    Examples
+    --------
+    >>> path = getfixture("tmp_path") / "a.bin"
+    >>> atomic_write(path, b"123")
+    >>> read_regular_file(path, max_bytes=10)
+    b'123'
+    """
+    # O_NONBLOCK: opening a pipe that nobody writes to would otherwise wait for ever.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        before = os.fstat(descriptor)
+        if stat.S_ISDIR(before.st_mode):
+            raise IsADirectoryError(errno.EISDIR, "a folder, not a file")
+        if not stat.S_ISREG(before.st_mode):
+            raise OSError(errno.EINVAL, "not a regular file (a pipe, socket or device)")
+        if before.st_size > max_bytes:
+            raise OSError(errno.EFBIG, f"{before.st_size:,} bytes are more than the limit of {max_bytes:,}")
+        with os.fdopen(descriptor, "rb", buffering=0, closefd=False) as file:
+            data = file.readall()
+        after = os.fstat(descriptor)
+    finally:
+        os.close(descriptor)
+    if (len(data), after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
+        raise OSError(errno.EAGAIN, "the file changed while it was read")
+    return data
+
+
+def read_verified(path: Path, sha256: str) -> bytes:
+    """Read one of our own immutable files and check every byte before anyone parses it.
+
+    Raises
+    ------
+    StoreCorruptError
+        When the bytes are not those whose SHA-256 is ``sha256``.
+    """
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise StoreCorruptError(f"{path} is missing") from None
+    except OSError as error:
+        raise StoreCorruptError(f"{path} cannot be read: {error.strerror}") from error
+    found = sha256_hex(data)
+    if found != sha256:
+        raise StoreCorruptError(f"{path} is damaged: its SHA-256 is {found[:12]}..., not {sha256[:12]}...")
+    return data

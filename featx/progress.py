@@ -1,0 +1,57 @@
+"""A progress bar on stderr for long work, silent where nobody watches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def progress_bar(description: str, total: int, verbose: int, unit: str) -> Iterator[Callable[[int], None]]:
+    """Show how far some work has come.
+
+    Parameters
+    ----------
+    description : str
+        What is being done.
+    total : int
+        Number of steps.
+    verbose : int
+        0 shows nothing. Otherwise the bar is drawn if stderr is a terminal.
+    unit : str
+        What one step is, in the plural.
+
+    Yields
+    ------
+    callable
+        To be called with the number of steps done since the last call.
+
+    Examples
+    --------
+    >>> with progress_bar("Embedding", 2, verbose=0, unit="images") as advance:
+    ...     advance(2)
+    """
+    if not verbose:
+        yield lambda _: None
+        return
+
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[unit]} {task.fields[rate]}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
+        task = bar.add_task(description, total=total, unit=unit, rate="")
+
+        def advance(steps: int) -> None:
+            bar.advance(task, steps)
+            speed = bar.tasks[0].speed
+            bar.update(task, rate=f"({speed:,.0f}/s)" if speed else "")
+
+        yield advance
