@@ -31,6 +31,16 @@ _HOMES = {
         "StoreError",
         "StoreMismatchError",
     ),
+    "featx.images.sources": (
+        "ArraySource",
+        "DatasetSource",
+        "FolderSource",
+        "HDF5Source",
+        "ImageSource",
+        "ManifestSource",
+        "PathSource",
+        "as_source",
+    ),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 

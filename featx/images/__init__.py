@@ -1,0 +1,1 @@
+"""Images in: sources of images, and the rules by which their bytes become pixels."""

@@ -1,0 +1,386 @@
+"""Sources of images that are arrays already: in memory, in HDF5, or out of a data pipeline.
+
+Pixels are uint8, or numbers in a range that the caller states. A range is never guessed from the
+values: an image that happens to be dark would be scaled otherwise than its neighbours.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from functools import partial
+from itertools import islice
+from typing import Any
+
+import numpy as np
+
+from featx.checks import explain
+from featx.errors import DecodeError, SourceError
+from featx.files import StrPath
+from featx.hdf5 import open_foreign_hdf5
+from featx.images.base import ImageSource, RawImage, failing
+from featx.images.decoding import content_sha256
+
+# A resized float image may pass its range's end by a rounding error.
+_RANGE_TOLERANCE = 1e-5
+
+
+class ArraySource(ImageSource):
+    """Images in an array, or in a sequence of arrays of different sizes.
+
+    Parameters
+    ----------
+    images : ndarray of shape (n_samples, height, width[, 1 or 3]), or a sequence of such images
+        uint8, or other numbers with a ``value_range``.
+    labels : array-like of shape (n_samples,), optional
+        Strings or integers; an integer -1 means unlabelled.
+    groups : sequence of str, optional
+        Samples of one group are never parted by a split.
+    value_range : tuple of float, optional
+        (black, white). Values are mapped linearly to 0..255 and rounded; a value outside fails.
+    sample_ids : sequence of str, optional
+        By default the images' indices.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> digits = load_digits()
+    >>> source = ArraySource(digits.images, digits.target, value_range=(0, 16))
+    >>> image = source.read(0, 1)[0].fetch()
+    >>> image.shape, image.dtype, image.max()
+    ((8, 8, 3), dtype('uint8'), np.uint8(239))
+    """
+
+    def __init__(
+        self,
+        images: np.ndarray | Sequence[np.ndarray],
+        labels: Sequence[object] | np.ndarray | None = None,
+        *,
+        groups: Sequence[str] | None = None,
+        value_range: tuple[float, float] | None = None,
+        sample_ids: Sequence[str] | None = None,
+    ) -> None:
+        _check_layout(images)
+        self.images = images
+        self.value_range = _check_value_range(
+            getattr(images, "dtype", None), value_range, type(self).__name__
+        )
+        if sample_ids is not None and len(sample_ids) != len(images):
+            received = f"{len(sample_ids)} sample_ids for {len(images)} images"
+            raise SourceError(explain(received, "one an image", "align them"))
+        super().__init__(sample_ids or [str(index) for index in range(len(images))], labels, groups)
+
+    def read(self, start: int, stop: int) -> list[RawImage]:
+        """The samples from ``start`` up to ``stop``; they are converted to uint8 when fetched."""
+        return [
+            RawImage(sample_id, partial(to_uint8_rgb, image, self.value_range, sample_id))
+            for sample_id, image in zip(self.sample_ids[start:stop], self.images[start:stop], strict=True)
+        ]
+
+
+class HDF5Source(ImageSource):
+    """Images in a dataset of an HDF5 file, read in slices as they are needed.
+
+    Parameters
+    ----------
+    path : path-like
+        The file. It is checked before any value is read: see `featx.hdf5.open_foreign_hdf5`.
+    images : str, default="images"
+        Name of the dataset of images, (n_samples, height, width[, 1 or 3]).
+    labels : str, default="labels"
+        Name of the dataset of labels. Where the default is absent, the images are unlabelled.
+    value_range : tuple of float, optional
+        (black, white), needed unless the images are uint8.
+
+    Examples
+    --------
+    >>> import h5py
+    >>> path = getfixture("tmp_path") / "images.h5"
+    >>> with h5py.File(path, "w") as file:
+    ...     file["images"] = np.zeros((5, 8, 8, 3), np.uint8)
+    ...     file["labels"] = [0, 1, 0, 1, 1]
+    >>> len(HDF5Source(path))
+    5
+    """
+
+    def __init__(
+        self,
+        path: StrPath,
+        images: str = "images",
+        labels: str = "labels",
+        *,
+        value_range: tuple[float, float] | None = None,
+    ) -> None:
+        self.path = path
+        self.images = images
+        with open_foreign_hdf5(path) as file:
+            # The labels may be absent where nobody asked for them by name.
+            is_labelled = labels in file or labels != "labels"
+            for name in [images, labels] if is_labelled else [images]:
+                # A group has no shape, and what is absent has none either.
+                if getattr(file.get(name), "shape", None) is None:
+                    received = f"{path} holding {', '.join(sorted(file)) or 'nothing'}"
+                    raise SourceError(explain(received, f"a dataset {name!r}", "name one that is there"))
+            _check_layout(file[images])
+            n_samples, dtype = len(file[images]), file[images].dtype
+            values = _labels_in_hdf5(file[labels]) if is_labelled else None
+        self.value_range = _check_value_range(dtype, value_range, "HDF5Source")
+        super().__init__([str(index) for index in range(n_samples)], values)
+
+    def read(self, start: int, stop: int) -> list[RawImage]:
+        """The samples from ``start`` up to ``stop``, read from the file in one slice."""
+        with open_foreign_hdf5(self.path) as file:
+            pixels = [self._pixels(file[self.images], index) for index in range(start, min(stop, len(self)))]
+        return [
+            RawImage(sample_id, failing(sample_id, found))
+            if isinstance(found, str)
+            else RawImage(sample_id, partial(to_uint8_rgb, found, self.value_range, sample_id))
+            for sample_id, found in zip(self.sample_ids[start:stop], pixels, strict=True)
+        ]
+
+    @staticmethod
+    def _pixels(dataset: Any, index: int) -> np.ndarray | str:
+        try:
+            return np.asarray(dataset[index])
+        except OSError as error:
+            # A damaged chunk costs the images in it, not its neighbours.
+            return f"cannot be read: {error}"
+
+
+class DatasetSource(ImageSource):
+    """Images out of a ``tf.data.Dataset`` or a ``keras.utils.PyDataset``, batched or not.
+
+    The data set is run through once when the source is built, for the labels and a digest of every
+    image. Reading runs through it again and compares: a data set that shuffles or augments anew on
+    each pass is refused, because its labels would shift.
+
+    Parameters
+    ----------
+    dataset : tf.data.Dataset or keras.utils.PyDataset
+        Elements are images, or (images, labels). Labels may be integers or one-hot.
+    value_range : tuple of float, optional
+        (black, white), needed unless the images are uint8. Keras's
+        ``image_dataset_from_directory`` gives floats in (0, 255).
+    class_names : sequence of str, optional
+        By default the data set's own ``class_names``, where it has them.
+
+    Examples
+    --------
+    >>> import tensorflow as tf
+    >>> images = np.zeros((5, 8, 8, 3), np.uint8)
+    >>> dataset = tf.data.Dataset.from_tensor_slices((images, [0, 1, 0, 1, 1])).batch(2)
+    >>> source = DatasetSource(dataset)
+    >>> len(source), source.labels
+    (5, array([0, 1, 0, 1, 1]))
+    """
+
+    def __init__(
+        self,
+        dataset: Any,
+        *,
+        value_range: tuple[float, float] | None = None,
+        class_names: Sequence[str] | None = None,
+    ) -> None:
+        self.dataset = dataset
+        self.value_range = value_range
+        self._samples: Iterator[np.ndarray | str] = iter(())
+        self._position = -1
+        self._digests, labels = self._index()
+        names = class_names if class_names is not None else getattr(dataset, "class_names", None)
+        super().__init__([str(index) for index in range(len(self._digests))], labels, class_names=names)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A copy makes a pass of its own: two readers of one iterator would take each other's samples.
+        return self.__dict__ | {"_samples": iter(()), "_position": -1}
+
+    def read(self, start: int, stop: int) -> list[RawImage]:
+        """The samples from ``start`` up to ``stop``; reading on from the last stop costs no new pass."""
+        if start != self._position:
+            self._samples = islice((found for found, _ in self._run()), start, None)
+        stop = min(stop, len(self))
+        self._position = stop
+        raw = []
+        for sample_id, digest in zip(self.sample_ids[start:stop], self._digests[start:stop], strict=True):
+            found = next(self._samples, "absent on a later pass")
+            if _digest(found) != digest:
+                raise SourceError(
+                    f"sample {sample_id} changed between two passes over the data set; "
+                    "expected the same images in the same order; turn shuffling and augmentation off"
+                )
+            fetch = failing(sample_id, found) if isinstance(found, str) else partial(_identity, found)
+            raw.append(RawImage(sample_id, fetch))
+        return raw
+
+    def _index(self) -> tuple[list[str], np.ndarray | None]:
+        digests, labels = [], []
+        for found, label in self._run():
+            digests.append(_digest(found))
+            labels.append(label)
+        is_labelled = bool(labels) and labels[0] is not None
+        return digests, np.asarray(labels) if is_labelled else None
+
+    def _run(self) -> Iterator[tuple[np.ndarray | str, Any]]:
+        """Every sample as uint8 RGB pixels, or the reason why it has none, with its label."""
+        index = 0
+        for images, labels in _batches(self.dataset):
+            _check_value_range(images.dtype, self.value_range, "DatasetSource")
+            for image, label in zip(images, [None] * len(images) if labels is None else labels, strict=True):
+                try:
+                    yield to_uint8_rgb(image, self.value_range, str(index)), label
+                except DecodeError as error:
+                    yield error.reason, label
+                index += 1
+
+
+def is_dataset(value: object) -> bool:
+    """Whether something is a tf.data or Keras data set, found out without importing either.
+
+    Examples
+    --------
+    >>> is_dataset([1, 2])
+    False
+    """
+    return any(base.__name__ in ("DatasetV2", "PyDataset") for base in type(value).__mro__)
+
+
+def to_uint8_rgb(image: np.ndarray, value_range: tuple[float, float] | None, sample_id: str) -> np.ndarray:
+    """One image as uint8 RGB.
+
+    Parameters
+    ----------
+    image : ndarray of shape (height, width[, 1 or 3])
+        uint8, or any numbers with a ``value_range``.
+    value_range : tuple of float or None
+        (black, white).
+    sample_id : str
+        Names the image in errors.
+
+    Returns
+    -------
+    ndarray of shape (height, width, 3), uint8
+
+    Raises
+    ------
+    DecodeError
+        When a value is not finite or lies outside the range, or the shape is not an image's.
+
+    Examples
+    --------
+    >>> to_uint8_rgb(np.array([[0.0, 0.5, 1.0]]), (0, 1), "a")[0, :, 0]
+    array([  0, 128, 255], dtype=uint8)
+    """
+    pixels = np.asarray(image)
+    if pixels.ndim == 2:
+        pixels = pixels[..., None]
+    if pixels.ndim != 3 or pixels.shape[-1] not in (1, 3) or not pixels.size:
+        raise DecodeError(sample_id, f"shape {np.shape(image)} is not (height, width[, 1 or 3])")
+    if pixels.dtype.kind not in "fiub":
+        raise DecodeError(sample_id, f"{pixels.dtype} pixels are not real numbers")
+    if value_range is not None:
+        low, high = value_range
+        slack = (high - low) * _RANGE_TOLERANCE
+        # Written so that NaN fails too.
+        if not (pixels.min() >= low - slack and pixels.max() <= high + slack):
+            found = f"{pixels.min()} to {pixels.max()}"
+            raise DecodeError(sample_id, f"values from {found} lie outside the value_range {value_range}")
+        scaled = np.rint((pixels.astype(np.float64) - low) * (255.0 / (high - low)))
+        pixels = np.clip(scaled, 0, 255).astype(np.uint8)
+    elif pixels.dtype != np.uint8:
+        raise DecodeError(sample_id, f"{pixels.dtype} pixels without a value_range")
+    return np.ascontiguousarray(np.broadcast_to(pixels, (*pixels.shape[:2], 3)))
+
+
+def _check_layout(images: Any) -> None:
+    shape = getattr(images, "shape", None)
+    if shape is None:
+        return
+    if len(shape) == 3 and shape[-1] in (3, 4):
+        raise SourceError(explain(f"one image of shape {shape}", "a batch of images", "pass images[None]"))
+    if len(shape) == 4 and shape[1] in (1, 3) and shape[-1] not in (1, 3):
+        raise SourceError(
+            explain(f"images of shape {shape}", "channels last", "pass np.moveaxis(images, 1, -1)")
+        )
+    if len(shape) not in (3, 4) or (len(shape) == 4 and shape[-1] not in (1, 3)):
+        expected = "(n_samples, height, width[, 1 or 3])"
+        raise SourceError(explain(f"images of shape {shape}", expected, "reshape them"))
+
+
+def _check_value_range(
+    dtype: np.dtype | None, value_range: tuple[float, float] | None, source: str
+) -> tuple[float, float] | None:
+    if value_range is None:
+        if dtype is not None and dtype != np.uint8:
+            remedy = f"pass {source}(..., value_range=(0, 1)) or whatever black and white are"
+            raise SourceError(
+                explain(f"{dtype} images without a stated range", "uint8, or a value_range", remedy)
+            )
+        return None
+    low, high = value_range
+    if not -math.inf < low < high < math.inf:
+        expected = "(black, white), finite, with black < white"
+        raise SourceError(explain(f"value_range={value_range}", expected, "mend it"))
+    return float(low), float(high)
+
+
+def _labels_in_hdf5(dataset: Any) -> np.ndarray:
+    is_string = dataset.dtype.kind in "SO"
+    return np.asarray(dataset.asstr("utf-8")[()] if is_string else dataset[()])
+
+
+def _batches(dataset: Any) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+    for element in _elements(dataset):
+        images, labels = (*element, None)[:2] if isinstance(element, tuple | list) else (element, None)
+        if isinstance(images, dict | tuple | list):
+            received = f"a data set with a {type(images).__name__} of inputs"
+            raise SourceError(explain(received, "images, or (images, labels)", "map it to those"))
+        images = np.asarray(images)
+        if images.ndim not in (3, 4) or images.shape[-1] not in (1, 3):
+            received = f"a data set of images of shape {images.shape}"
+            expected = "(height, width, 1 or 3), or batches of those"
+            raise SourceError(explain(received, expected, "map it: image[..., None] adds the channel"))
+        labels = None if labels is None else np.asarray(labels)
+        # A batch has one axis more than an image with channels.
+        if images.ndim == 3:
+            images, labels = images[None], None if labels is None else labels[None]
+        yield images, None if labels is None else _class_indices(labels, len(images))
+
+
+def _elements(dataset: Any) -> Iterator[Any]:
+    if hasattr(dataset, "as_numpy_iterator"):
+        # tf.data writes -1 for "without end".
+        n_elements = int(dataset.cardinality())
+        elements: Iterator[Any] = dataset.as_numpy_iterator()
+    else:
+        # A PyDataset is a sequence of batches without an end of its own.
+        n_elements = -1 if dataset.num_batches is None else dataset.num_batches
+        elements = (dataset[index] for index in range(n_elements))
+    if n_elements == -1:
+        raise SourceError(explain("a data set without end", "one pass over the images", "drop repeat()"))
+    return elements
+
+
+def _class_indices(labels: np.ndarray, n_images: int) -> np.ndarray:
+    if labels.size == n_images:
+        labels = labels.reshape(n_images)
+        return np.array([_text(label) for label in labels.tolist()]) if labels.dtype.kind in "SO" else labels
+    is_one_hot = labels.ndim == 2 and set(np.unique(labels)) <= {0, 1} and (labels.sum(axis=1) == 1).all()
+    if not is_one_hot:
+        raise SourceError(
+            explain(
+                f"labels of shape {labels.shape}", "one class an image, as integers or one-hot", "map them"
+            )
+        )
+    return np.asarray(labels.argmax(axis=1))
+
+
+def _text(label: Any) -> Any:
+    # TensorFlow's strings are bytes.
+    return label.decode("utf-8", "backslashreplace") if isinstance(label, bytes) else label
+
+
+def _digest(found: np.ndarray | str) -> str:
+    return found if isinstance(found, str) else content_sha256(found)
+
+
+def _identity(pixels: np.ndarray) -> np.ndarray:
+    return pixels

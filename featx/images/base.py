@@ -1,0 +1,259 @@
+"""What every source of images is: samples in a fixed order, each with an id, a label and a group.
+
+A source owns the order of its samples and nothing else. It hands out `RawImage` objects, which say
+where an image's bytes come from without reading them, so that whoever asked can read, digest and
+decode many of them in threads.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from featx.checks import explain
+from featx.errors import DecodeError, SourceError, printable
+from featx.images.decoding import Content
+
+UNLABELLED = -1
+
+
+@dataclass(frozen=True, slots=True)
+class RawImage:
+    """One sample before decoding.
+
+    Parameters
+    ----------
+    sample_id : str
+        Which sample this is.
+    fetch : callable
+        Returns its content, encoded bytes or uint8 RGB pixels, or raises `DecodeError`.
+
+    Examples
+    --------
+    >>> RawImage("0", lambda: b"bytes of a file").fetch()
+    b'bytes of a file'
+    """
+
+    sample_id: str
+    fetch: Callable[[], Content]
+
+
+class ImageSource(ABC):
+    """Samples in a fixed order.
+
+    Parameters
+    ----------
+    sample_ids : sequence of str, length n_samples
+        Name of each sample.
+    labels : array-like of shape (n_samples,), optional
+        Class of each sample, as strings or integers; None where there are none.
+    groups : sequence of str, length n_samples, optional
+        Samples of one group are never parted by a split.
+    class_names : sequence of str, optional
+        When given, ``labels`` are integers that index it.
+
+    Attributes
+    ----------
+    sample_ids : list of str
+    labels : ndarray of shape (n_samples,), int64
+        Index into `class_names`, or -1 for a sample without a label.
+    class_names : list of str
+    groups : list of str or None
+
+    Raises
+    ------
+    SourceError
+        When labels or groups do not align with the samples, are missing, or are near twins.
+    """
+
+    def __init__(
+        self,
+        sample_ids: Sequence[str],
+        labels: Sequence[object] | np.ndarray | None = None,
+        groups: Sequence[str] | None = None,
+        class_names: Sequence[str] | None = None,
+    ) -> None:
+        self.sample_ids = list(sample_ids)
+        if not self.sample_ids:
+            raise SourceError(explain("no images", "at least one", "check what was passed"))
+        self.labels, self.class_names = encode_labels(labels, self.sample_ids, class_names)
+        self.groups = None if groups is None else _check_groups(groups, self.sample_ids)
+
+    def __len__(self) -> int:
+        return len(self.sample_ids)
+
+    @abstractmethod
+    def read(self, start: int, stop: int) -> list[RawImage]:
+        """The samples from ``start`` up to ``stop``, in order; a bad image fails when it is fetched."""
+
+    def with_labels(self, labels: Sequence[object] | np.ndarray) -> ImageSource:
+        """The same samples with other labels.
+
+        Parameters
+        ----------
+        labels : array-like of shape (n_samples,)
+            Strings or integers; an integer -1 means unlabelled.
+
+        Returns
+        -------
+        ImageSource
+        """
+        other = copy.copy(self)
+        other.labels, other.class_names = encode_labels(labels, self.sample_ids)
+        return other
+
+    def fingerprint(self) -> str:
+        """SHA-256 of the samples' ids, labels and groups, in order: which samples, not their pixels."""
+        names = [self.sample_ids, self.labels.tolist(), self.class_names, self.groups]
+        return hashlib.sha256(json.dumps([type(self).__name__, *names]).encode()).hexdigest()
+
+
+def encode_labels(
+    labels: Sequence[object] | np.ndarray | None,
+    sample_ids: Sequence[str],
+    class_names: Sequence[str] | None = None,
+) -> tuple[np.ndarray, list[str]]:
+    """Labels of any kind as integers, and the names that those integers stand for.
+
+    Parameters
+    ----------
+    labels : array-like of shape (n_samples,) or None
+        Strings, integers or booleans; an integer -1 means unlabelled.
+    sample_ids : sequence of str, length n_samples
+        Names the samples in errors.
+    class_names : sequence of str, optional
+        When given, ``labels`` are integers that index it.
+
+    Returns
+    -------
+    codes : ndarray of shape (n_samples,), int64
+        Index into the class names, or -1.
+    class_names : list of str
+        Sorted; integers in numeric order.
+
+    Examples
+    --------
+    >>> encode_labels(["dog", "cat", "dog"], ["a", "b", "c"])
+    (array([1, 0, 1]), ['cat', 'dog'])
+    >>> encode_labels([7, -1, 5], ["a", "b", "c"])
+    (array([ 1, -1,  0]), ['5', '7'])
+    """
+    if labels is None:
+        return np.full(len(sample_ids), UNLABELLED, np.int64), list(class_names or [])
+    values = np.asarray(labels)
+    if values.shape != (len(sample_ids),):
+        raise SourceError(
+            explain(
+                f"labels of shape {values.shape} for {len(sample_ids)} images",
+                "one label an image",
+                "align them; for one-hot labels pass labels.argmax(axis=1)",
+            )
+        )
+    if values.dtype.kind == "f":
+        values = _integers_of_floats(values, sample_ids)
+    if values.dtype.kind in "iub":
+        return _encode_integers(values, class_names)
+    return _encode_strings(values, sample_ids)
+
+
+def _check_groups(groups: Sequence[str], sample_ids: Sequence[str]) -> list[str]:
+    names = [str(group) for group in groups]
+    if len(names) != len(sample_ids):
+        received = f"{len(names)} groups for {len(sample_ids)} images"
+        raise SourceError(explain(received, "one group an image", "align them"))
+    for name, sample_id in zip(names, sample_ids, strict=True):
+        if _is_missing(name):
+            raise SourceError(f"{printable(sample_id)}: its group is missing ({name!r}); give it one")
+    return names
+
+
+def _is_missing(text: str) -> bool:
+    return text.strip().lower() in ("", "nan", "none")
+
+
+def _bad_label(value: object, sample_id: str) -> SourceError:
+    where = printable(sample_id)
+    if _is_missing(str(value)):
+        return SourceError(f"{where}: its label is missing ({value!r}); give it one")
+    remedy = "map the labels to those"
+    return SourceError(f"{where}: {explain(f'the label {value!r}', 'a string or an integer', remedy)}")
+
+
+def _integers_of_floats(values: np.ndarray, sample_ids: Sequence[str]) -> np.ndarray:
+    """Integer labels that became floats on their way through a table, as a pandas column's do."""
+    for value, sample_id in zip(values.tolist(), sample_ids, strict=True):
+        if not value.is_integer():
+            raise _bad_label(value, sample_id)
+    return values.astype(np.int64)
+
+
+def _encode_integers(values: np.ndarray, class_names: Sequence[str] | None) -> tuple[np.ndarray, list[str]]:
+    if class_names is not None:
+        if values.min() < UNLABELLED or values.max() >= len(class_names):
+            raise SourceError(
+                explain(
+                    f"labels from {values.min()} to {values.max()}",
+                    f"-1 or an index into {len(class_names)} class names",
+                    "check the labels",
+                )
+            )
+        return values.astype(np.int64), list(class_names)
+    is_labelled = values != UNLABELLED if values.dtype.kind != "b" else np.ones(len(values), bool)
+    classes, codes = np.unique(values[is_labelled], return_inverse=True)
+    encoded = np.full(len(values), UNLABELLED, np.int64)
+    encoded[is_labelled] = codes
+    return encoded, [str(name) for name in classes]
+
+
+def _encode_strings(values: np.ndarray, sample_ids: Sequence[str]) -> tuple[np.ndarray, list[str]]:
+    for value, sample_id in zip(values.tolist(), sample_ids, strict=True):
+        if not isinstance(value, str) or _is_missing(value):
+            raise _bad_label(value, sample_id)
+        if value != value.strip():
+            raise SourceError(f"{printable(sample_id)}: its label {value!r} has a space around it; remove it")
+    classes, codes = np.unique(values.astype(str), return_inverse=True)
+    class_names = [str(name) for name in classes]
+    check_class_names(class_names)
+    return codes.astype(np.int64), class_names
+
+
+def check_class_names(class_names: Sequence[str]) -> None:
+    """Refuse classes whose names differ in nothing but case: one of them is a slip.
+
+    Examples
+    --------
+    >>> check_class_names(["Cat", "cat"])
+    Traceback (most recent call last):
+    featx.errors.SourceError: received the classes 'Cat' and 'cat'; expected names that differ in more ...
+    """
+    seen: dict[str, str] = {}
+    for name in class_names:
+        twin = seen.setdefault(name.casefold(), name)
+        if twin != name:
+            raise SourceError(
+                explain(
+                    f"the classes {twin!r} and {name!r}", "names that differ in more than case", "merge them"
+                )
+            )
+
+
+def failing(sample_id: str, reason: str) -> Callable[[], Content]:
+    """A ``fetch`` for a sample that is known to be unusable.
+
+    Examples
+    --------
+    >>> failing("3", "not finite")()
+    Traceback (most recent call last):
+    featx.errors.DecodeError: 3: not finite
+    """
+
+    def fetch() -> Content:
+        raise DecodeError(sample_id, reason)
+
+    return fetch

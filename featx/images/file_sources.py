@@ -1,0 +1,333 @@
+"""Sources of images that lie in files: lists of paths, folders, manifests.
+
+Paths are listed when a source is built; files are opened when an image is fetched. Below a root,
+nothing outside it is opened: a link that leaves it, a pipe or a folder named like an image is a
+sample that fails with its reason, so that it is reported and not silently absent.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import re
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from featx.checks import explain, suggest
+from featx.errors import DecodeError, SourceError, printable
+from featx.files import StrPath, path_kind, read_regular_file
+from featx.images.base import UNLABELLED, ImageSource, RawImage, encode_labels
+from featx.images.decoding import MAX_FILE_BYTES
+
+#: Names that mark a file as an image. Those of formats that are not read stand here too: such a file
+#: is reported as a sample that failed, not passed over.
+IMAGE_SUFFIXES = frozenset(
+    {
+        *(
+            ".jpg",
+            ".jpeg",
+            ".jpe",
+            ".jfif",
+            ".png",
+            ".apng",
+            ".webp",
+            ".gif",
+            ".bmp",
+            ".dib",
+            ".tif",
+            ".tiff",
+        ),
+        *(".heic", ".heif", ".avif", ".jp2", ".j2k", ".jxl", ".svg", ".psd", ".ico", ".tga", ".ppm", ".pgm"),
+        *(".exr", ".hdr", ".dng", ".cr2", ".nef", ".dcm"),
+    }
+)
+
+
+class PathSource(ImageSource):
+    """Images in files, given one by one.
+
+    Parameters
+    ----------
+    paths : sequence of path-like
+        Image files, relative to ``root`` or, without one, to the working folder.
+    labels : array-like of shape (n_samples,), optional
+        Strings or integers.
+    groups : sequence of str, optional
+        Samples of one group are never parted by a split.
+    root : path-like, optional
+        When given, sample ids are relative to it and no file outside it is opened.
+    follow_links : bool, default=False
+        Open links that lead outside ``root``.
+
+    Examples
+    --------
+    >>> from PIL import Image
+    >>> path = getfixture("tmp_path") / "a.png"
+    >>> Image.new("RGB", (4, 3)).save(path)
+    >>> source = PathSource([path], labels=["black"])
+    >>> source.labels, source.class_names, len(source.read(0, 1)[0].fetch()) > 0
+    (array([0]), ['black'], True)
+    """
+
+    def __init__(
+        self,
+        paths: Sequence[StrPath],
+        labels: Sequence[object] | np.ndarray | None = None,
+        *,
+        groups: Sequence[str] | None = None,
+        root: StrPath | None = None,
+        follow_links: bool = False,
+    ) -> None:
+        names = [os.fspath(path) for path in paths]
+        super().__init__(names, labels, groups)
+        self.root = None if root is None else Path(root)
+        self.follow_links = follow_links
+
+    def read(self, start: int, stop: int) -> list[RawImage]:
+        """The samples from ``start`` up to ``stop``; their files are opened when they are fetched."""
+        real_root = None
+        if self.root is not None and not self.follow_links:
+            real_root = os.path.realpath(self.root)
+        return [
+            RawImage(sample_id, partial(_fetch_file, self._path(sample_id), real_root, sample_id))
+            for sample_id in self.sample_ids[start:stop]
+        ]
+
+    def _path(self, sample_id: str) -> str:
+        return sample_id if self.root is None else os.path.join(self.root, sample_id)  # noqa: PTH118 - speed
+
+
+class FolderSource(PathSource):
+    """Images in a folder: one subfolder a class, or all in one folder without labels.
+
+    Parameters
+    ----------
+    root : path-like
+        The folder. Its immediate subfolders are the classes; images may lie at any depth below
+        them. A folder that holds images itself and no class folders is unlabelled.
+    follow_links : bool, default=False
+        Follow links that lead outside the folder. Otherwise each is reported as a failed sample.
+
+    Attributes
+    ----------
+    ignored : list of str
+        Files whose name does not mark them as an image, relative to ``root``.
+
+    Examples
+    --------
+    >>> from PIL import Image
+    >>> root = getfixture("tmp_path")
+    >>> for name in ("cat", "dog"):
+    ...     (root / name).mkdir()
+    ...     Image.new("RGB", (4, 3)).save(root / name / "0.png")
+    >>> source = FolderSource(root)
+    >>> source.sample_ids, source.class_names
+    (['cat/0.png', 'dog/0.png'], ['cat', 'dog'])
+    """
+
+    def __init__(self, root: StrPath, *, follow_links: bool = False) -> None:
+        root = Path(root)
+        if (kind := path_kind(root)) != "folder":
+            what = {"absent": "no such folder", "unreachable": "cannot be reached"}.get(kind, "a file")
+            raise SourceError(explain(f"{root}: {what}", "a folder of images", "check the path"))
+        scan = _Scan(root, follow_links=follow_links)
+        names = sorted(scan.images_in(""), key=os.fsencode)
+        self.ignored = sorted(scan.ignored)
+        if not names:
+            raise SourceError(
+                explain(f"0 images in {root}", "files named .jpg, .png and the like", "check the path")
+            )
+        super().__init__(names, root=root, follow_links=follow_links)
+        self.labels, self.class_names = _classes_of_folders(root, names)
+
+
+class ManifestSource(PathSource):
+    r"""Images listed in a CSV file with a header line.
+
+    Parameters
+    ----------
+    csv_path : path-like
+        UTF-8 text, comma separated.
+    path_column : str, default="path"
+        Column of the images' paths, relative to ``root``.
+    label_column : str, default="label"
+        Column of the labels. Where the default column is absent, the images are unlabelled.
+    group_column : str, optional
+        Column of the groups.
+    root : path-like, optional
+        Folder the paths are relative to and may not leave; by default the manifest's own.
+    follow_links : bool, default=False
+        Open links that lead outside ``root``.
+
+    Examples
+    --------
+    >>> manifest = getfixture("tmp_path") / "cells.csv"
+    >>> _ = manifest.write_text("path,label\na.png,good\nb.png,bad\n")
+    >>> source = ManifestSource(manifest)
+    >>> source.sample_ids, source.labels, source.class_names
+    (['a.png', 'b.png'], array([1, 0]), ['bad', 'good'])
+    """
+
+    def __init__(
+        self,
+        csv_path: StrPath,
+        path_column: str = "path",
+        label_column: str = "label",
+        group_column: str | None = None,
+        root: StrPath | None = None,
+        *,
+        follow_links: bool = False,
+    ) -> None:
+        manifest = Path(csv_path)
+        root = manifest.parent if root is None else Path(root)
+        header, rows = _read_csv(manifest)
+        wanted = [path_column] if group_column is None else [path_column, group_column]
+        if label_column in header or label_column != "label":
+            wanted.append(label_column)
+        for column in wanted:
+            if column not in header:
+                raise SourceError(
+                    explain(f"{manifest} without a column {column!r}", "that column", suggest(column, header))
+                )
+        paths = _manifest_paths(manifest, root, [(line, row[path_column]) for line, row in rows])
+        labels = None
+        if label_column in wanted:
+            _check_manifest_labels(manifest, label_column, rows)
+            labels = [row[label_column] for _, row in rows]
+        groups = None if group_column is None else [row[group_column] for _, row in rows]
+        super().__init__(paths, labels, groups=groups, root=root, follow_links=follow_links)
+
+
+def _fetch_file(path: str, real_root: str | None, sample_id: str) -> bytes:
+    try:
+        real_path = os.path.realpath(path, strict=True)
+        if real_root is not None and os.path.commonpath([real_root, real_path]) != real_root:
+            raise DecodeError(sample_id, "leads outside the root, not opened (follow_links=True opens it)")
+        return read_regular_file(real_path, MAX_FILE_BYTES)
+    except (OSError, ValueError) as error:
+        if isinstance(error, DecodeError):
+            raise
+        raise DecodeError(sample_id, getattr(error, "strerror", None) or str(error)) from error
+
+
+class _Scan:
+    """One walk through a folder: yields what is named like an image, notes what is not."""
+
+    def __init__(self, root: Path, *, follow_links: bool) -> None:
+        self.root = root
+        self.real_root = os.path.realpath(root)
+        self.follow_links = follow_links
+        self.visited = {self.real_root}
+        self.ignored: list[str] = []
+
+    def images_in(self, folder: str) -> Iterator[str]:
+        try:
+            entries = list(os.scandir(self.root / folder))
+        except OSError as error:
+            where = printable(str(self.root / folder))
+            raise SourceError(f"{where} cannot be listed: {error.strerror}; check its permissions") from error
+        for entry in entries:
+            name = f"{folder}/{entry.name}" if folder else entry.name
+            if entry.name.startswith("."):
+                continue
+            if PurePosixPath(entry.name).suffix.lower() in IMAGE_SUFFIXES:
+                # Also when it is a folder, a pipe or a link: then reading it says so.
+                yield name
+            elif entry.is_dir(follow_symlinks=False):
+                yield from self.images_in(name)
+            elif path_kind(entry.path) == "folder":
+                yield from self.images_in_link(name)
+            else:
+                self.ignored.append(name)
+
+    def images_in_link(self, name: str) -> Iterator[str]:
+        target = os.path.realpath(self.root / name)
+        if os.path.commonpath([self.real_root, target]) == self.real_root or target in self.visited:
+            # Its images are listed where they really lie.
+            self.ignored.append(name)
+        elif self.follow_links:
+            self.visited.add(target)
+            yield from self.images_in(name)
+        else:
+            yield name
+
+
+def _classes_of_folders(root: Path, names: list[str]) -> tuple[np.ndarray, list[str]]:
+    inside = np.array(["/" in name for name in names])
+    codes = np.full(len(names), UNLABELLED, np.int64)
+    if not inside.any():
+        return codes, []
+    # Beside the classes may stand what fails when it is read: a link not followed, a folder named x.jpg.
+    loose = [name for name in names if "/" not in name and path_kind(root / name) != "folder"]
+    classes = [name.partition("/")[0] for name in names if "/" in name]
+    if loose:
+        raise SourceError(
+            explain(
+                f"{root} with {len(loose)} images beside {len(set(classes))} class folders",
+                "class folders, or images alone",
+                f"move {printable(loose[0])} into a class folder",
+            )
+        )
+    codes[inside], class_names = encode_labels(classes, classes)
+    return codes, class_names
+
+
+def _read_csv(manifest: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
+    """The header, and every row with the line it ends on."""
+    try:
+        data = read_regular_file(os.path.realpath(manifest), MAX_FILE_BYTES)
+    except OSError as error:
+        raise SourceError(explain(f"{manifest}: {error.strerror}", "a CSV file", "check the path")) from error
+    try:
+        # Spreadsheets put a byte order mark at the start.
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise SourceError(f"{manifest}, line {line}: not UTF-8 text; save it as UTF-8") from error
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    rows = []
+    try:
+        header = next(reader, [])
+        for row in reader:
+            if row and len(row) != len(header):
+                received, expected = f"{len(row)} fields", f"the header's {len(header)}"
+                message = explain(received, expected, "mend the line")
+                raise SourceError(f"{manifest}, line {reader.line_num}: {message}")
+            if row:
+                rows.append((reader.line_num, dict(zip(header, row, strict=True))))
+    except csv.Error as error:
+        raise SourceError(f"{manifest}, line {reader.line_num}: {error}; mend the line") from error
+    if not rows:
+        raise SourceError(
+            explain(f"{manifest} without rows", "a header and one row an image", "check the file")
+        )
+    return header, rows
+
+
+def _manifest_paths(manifest: Path, root: Path, lines: list[tuple[int, str]]) -> list[str]:
+    seen: dict[str, int] = {}
+    for line, text in lines:
+        name = os.path.relpath(text, root) if text.startswith("/") else os.path.normpath(text)
+        where = f"{manifest}, line {line}: {text[:200]!r}"
+        if not text.strip() or "\0" in text:
+            raise SourceError(f"{where} is not a path; give one relative to {root}")
+        if re.match(r"[A-Za-z]:[\\/]|\\\\", text) or ".." in name.split("/"):
+            raise SourceError(f"{where} leaves {root}; give a path inside it, or pass another root")
+        if name in seen:
+            raise SourceError(f"{where} stands on line {seen[name]} already; remove one of them")
+        seen[name] = line
+    return list(seen)
+
+
+def _check_manifest_labels(manifest: Path, column: str, rows: list[tuple[int, dict[str, str]]]) -> None:
+    for line, row in rows:
+        label = row[column]
+        if label.strip().lower() in ("", "nan") or label != label.strip():
+            raise SourceError(
+                f"{manifest}, line {line}: "
+                + explain(f"the label {label!r}", "a name without spaces around it", "mend the line")
+            )

@@ -1,0 +1,144 @@
+"""Sources of images, and `as_source`: the one dispatch that every entry point uses."""
+
+from __future__ import annotations
+
+import inspect
+import os
+from collections.abc import Callable, Sequence, Sized
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from featx.checks import explain
+from featx.errors import SourceError
+from featx.files import path_kind
+from featx.images.array_sources import ArraySource, DatasetSource, HDF5Source, is_dataset
+from featx.images.base import ImageSource, RawImage
+from featx.images.file_sources import IMAGE_SUFFIXES, FolderSource, ManifestSource, PathSource
+
+__all__ = [
+    "ArraySource",
+    "DatasetSource",
+    "FolderSource",
+    "HDF5Source",
+    "ImageSource",
+    "ManifestSource",
+    "PathSource",
+    "RawImage",
+    "as_source",
+]
+
+_EXPECTED = "a folder, a .csv, .npy, .npz or .h5 file, paths, arrays or a data set"
+
+
+def as_source(
+    images: Any, labels: Sequence[object] | np.ndarray | None = None, **options: Any
+) -> ImageSource:
+    """Make a source of whatever a user has.
+
+    Parameters
+    ----------
+    images : ImageSource, path-like, sequence of path-like, ndarray, sequence of ndarray, or data set
+        A folder, a CSV manifest, a ``.npy``, ``.npz`` or ``.h5`` file of images, one image file, a
+        list of image files, images as arrays, a ``tf.data.Dataset`` or a ``keras.utils.PyDataset``.
+    labels : array-like of shape (n_samples,), optional
+        For kinds that carry no labels of their own, or in place of those they carry.
+    **options
+        Keyword arguments of the source's class, such as ``label_column`` or ``value_range``.
+
+    Returns
+    -------
+    ImageSource
+
+    Raises
+    ------
+    SourceError
+        When it is none of these, or not usable as it is.
+
+    Examples
+    --------
+    >>> as_source(np.zeros((2, 8, 8, 3), np.uint8), ["cat", "dog"]).class_names
+    ['cat', 'dog']
+    >>> as_source("no/such/folder")
+    Traceback (most recent call last):
+    featx.errors.SourceError: received no/such/folder: no such file or folder; expected a folder, ...
+    """
+    kind, argument = _kind_of(images)
+    known = list(inspect.signature(kind).parameters)[1:]
+    if unknown := sorted(set(options) - set(known)):
+        expected = f"one of {', '.join(known)}" if known else "none"
+        raise SourceError(explain(f"the option {unknown[0]}", f"{expected} for such images", "leave it out"))
+    source = kind(argument, **options)
+    return source if labels is None else source.with_labels(labels)
+
+
+def _kind_of(images: Any) -> tuple[Callable[..., ImageSource], Any]:
+    """The class that serves, and what to pass to it."""
+    if isinstance(images, ImageSource):
+        return _as_it_is, images
+    if isinstance(images, str | os.PathLike):
+        return _kind_of_path(Path(images))
+    if is_dataset(images):
+        return DatasetSource, images
+    if isinstance(images, np.ndarray) and images.dtype.kind not in "UO":
+        return ArraySource, images
+    if isinstance(images, Sequence | np.ndarray) and len(images):
+        if all(isinstance(image, str | os.PathLike) for image in images):
+            return PathSource, list(images)
+        if all(isinstance(image, np.ndarray) for image in images):
+            return ArraySource, list(images)
+    raise SourceError(explain(_describe(images), _EXPECTED, "pass one of these"))
+
+
+def _describe(images: Any) -> str:
+    kind = type(images).__name__
+    return f"an empty {kind}" if isinstance(images, Sized) and not len(images) else f"a {kind}"
+
+
+def _kind_of_path(path: Path) -> tuple[Callable[..., ImageSource], Any]:
+    suffix = path.suffix.lower()
+    kind = path_kind(path)
+    if kind == "folder":
+        return FolderSource, path
+    if kind != "file":
+        # Among them pipes, from which to read would be to wait for ever.
+        words = {"absent": "no such file or folder", "unreachable": "cannot be reached"}
+        what = words.get(kind, "neither a file nor a folder")
+        raise SourceError(explain(f"{path}: {what}", _EXPECTED, "check the path"))
+    if suffix == ".csv":
+        return ManifestSource, path
+    if suffix in (".npy", ".npz"):
+        return _numpy_file_source, path
+    if suffix in (".h5", ".hdf5"):
+        return HDF5Source, path
+    if suffix in IMAGE_SUFFIXES:
+        return PathSource, [path]
+    raise SourceError(explain(f"the file {path}", _EXPECTED, "pass one of these"))
+
+
+def _as_it_is(source: ImageSource) -> ImageSource:
+    return source
+
+
+def _numpy_file_source(path: Path, *, value_range: tuple[float, float] | None = None) -> ImageSource:
+    """A ``.npy`` file of images, or a ``.npz`` file of arrays named images, labels and groups."""
+    try:
+        arrays = _numpy_arrays(path)
+    except Exception as error:
+        # NumPy passes on what zipfile, zlib and Python's tokenizer make of damage.
+        message = explain(f"{path}: {error}", "a NumPy file without pickles", "save it anew")
+        raise SourceError(message) from error
+    if "images" not in arrays:
+        received = f"{path} holding {', '.join(sorted(arrays)) or 'nothing'}"
+        raise SourceError(explain(received, "an array 'images'", "save it under that name"))
+    groups = arrays["groups"].tolist() if "groups" in arrays else None
+    return ArraySource(arrays["images"], arrays.get("labels"), groups=groups, value_range=value_range)
+
+
+def _numpy_arrays(path: Path) -> dict[str, np.ndarray]:
+    # Never unpickle: a pickle runs code. A .npy file is mapped, not read at once.
+    if path.suffix.lower() == ".npy":
+        return {"images": np.lib.format.open_memmap(path, mode="r")}
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+        return {name: archive[name] for name in archive.files}

@@ -1,0 +1,642 @@
+"""Bytes to pixels: the corpus of odd and hostile files, and what each becomes."""
+
+import io
+import pickle
+import struct
+import warnings
+import zlib
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageCms
+
+from featx.errors import DecodeError
+from featx.images.decoding import (
+    MAX_PIXELS,
+    content_sha256,
+    decode_image,
+    load_image,
+    pixels_sha256,
+    reference_image,
+)
+from tests.contracts import run_python
+
+#: Flat tiles, so that a codec with losses keeps them nearly; 24 wide and 16 high, so that a turn shows.
+TILES = np.kron(np.random.default_rng(0).integers(0, 256, (4, 6, 3)), np.ones((4, 4, 1))).astype(np.uint8)
+ORIENTATION = 0x0112
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
+
+
+def encode(pixels, image_format, mode=None, **options):
+    buffer = io.BytesIO()
+    image = pixels if isinstance(pixels, Image.Image) else Image.fromarray(pixels)
+    (image.convert(mode) if mode else image).save(buffer, image_format, **options)
+    return buffer.getvalue()
+
+
+def png_chunk(kind, data):
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def png(width, height, depth, color_type, rows, *extra):
+    """A PNG written by hand, for what Pillow would not write."""
+    header = struct.pack(">IIBBBBB", width, height, depth, color_type, 0, 0, 0)
+    data = zlib.compress(b"".join(b"\0" + row for row in rows))
+    chunks = [png_chunk(b"IHDR", header), *extra, png_chunk(b"IDAT", data), png_chunk(b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
+
+
+def with_orientation(value):
+    exif = Image.Exif()
+    exif[ORIENTATION] = value
+    return exif
+
+
+def flipped(data, offset):
+    return data[:offset] + bytes([data[offset] ^ 1]) + data[offset + 1 :]
+
+
+JPEG, PNG, GIF = encode(TILES, "JPEG"), encode(TILES, "PNG"), encode(TILES, "GIF")
+
+
+# --------------------------------------------------------------------------------- what is no image
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"", r"^cat/1\.jpg: empty file$"),
+        (b"x", "not an image"),
+        (b"Dear user, this is no picture.\n", "not an image of a known format; expected one of JPEG, PNG"),
+        (b"\n<!DOCTYPE html>\n<title>404</title>", "HTML page.*download"),
+        (b"<html><body>404</body></html>", "HTML page.*download"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 1\n", "run: git lfs pull"),
+        (b"%PDF-1.7\n%\xe2\xe3", "a PDF"),
+        (b"PK\x03\x04" + bytes(26), "a zip archive"),
+        (pickle.dumps({"an": "image"}), "not an image"),
+        (b"\x93NUMPY\x01\0v\0", "a NumPy file"),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "SVG is not supported; convert it"),
+        (b"<?xml version='1.0'?><svg/>", "SVG is not supported; convert it"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "HEIC is not supported.*; convert it"),
+        (b"\0\0\0\x18ftypavif\0\0\0\0mif1avif", "AVIF is not supported.*; convert it"),
+        (b"\0\0\0\x0cjP  \r\n\x87\n", "JPEG 2000 is not supported; convert it"),
+        (b"8BPS\0\1" + bytes(20), "expected one of"),
+        (encode(TILES, "PPM"), "expected one of"),
+        (encode(TILES, "TGA"), "expected one of"),
+        (encode(TILES, "ICO"), "expected one of"),
+    ],
+)
+def test_what_is_no_image_that_is_read_says_what_it_is(data, reason):
+    with pytest.raises(DecodeError, match=reason) as caught:
+        decode_image(data, "cat/1.jpg")
+    assert caught.value.sample_id == "cat/1.jpg"
+
+
+def test_a_reason_that_quotes_the_file_stays_on_one_line():
+    with pytest.raises(DecodeError) as caught:
+        decode_image(b"\0\0\0\x18ftyp\x1b[2J", "a\nb.jpg")
+    assert str(caught.value).isprintable()
+    assert caught.value.reason.isprintable()
+
+
+# ---------------------------------------------------------------------------------- what is damaged
+
+
+@pytest.mark.parametrize("image_format", FORMATS)
+@pytest.mark.parametrize("part", [0.05, 0.5, 0.9])
+def test_an_image_that_is_cut_off_is_refused(image_format, part):
+    data = encode(TILES, image_format)
+    with pytest.raises(DecodeError, match=r"damaged or truncated image|truncated PNG"):
+        decode_image(data[: int(len(data) * part)], "a")
+
+
+def png_without_end():
+    return PNG[: PNG.index(b"IEND") - 4]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        JPEG[:4],
+        JPEG[: JPEG.index(b"\xff\xda")],
+        JPEG[:-2],
+        png_without_end(),
+        png_without_end() + b"\0" * 100,
+        flipped(PNG, PNG.index(b"IDAT") - 4 + 20),
+        flipped(PNG, PNG.index(b"IHDR") + 17),
+        png(0, 10, 8, 2, [b""] * 10),
+        png(10, 0, 8, 2, []),
+    ],
+    ids=[
+        "JPEG of 4 bytes",
+        "JPEG without scan",
+        "JPEG without end",
+        "PNG without end",
+        "PNG with zeros for an end",
+        "PNG with a flipped bit of pixels",
+        "PNG with a wrong header checksum",
+        "PNG 0 wide",
+        "PNG 0 high",
+    ],
+)
+def test_a_damaged_image_is_refused_and_called_so(data):
+    with pytest.raises(DecodeError, match=r"damaged or truncated image|truncated PNG"):
+        decode_image(data, "a")
+
+
+def test_a_text_chunk_that_expands_without_end_is_refused():
+    bomb = png_chunk(b"zTXt", b"Comment\0\0" + zlib.compress(bytes(2**25), 9))
+    with pytest.raises(DecodeError, match="damaged or truncated image"):
+        decode_image(png(1, 1, 8, 0, [b"\0"], bomb), "a")
+
+
+def test_damage_that_a_decoder_cannot_see_costs_nothing_but_pixels():
+    # A JPEG's scan has no checksum.
+    pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 3)).astype(np.uint8)
+    data = encode(pixels, "JPEG")
+    half = len(data) // 2
+    for damaged in (data[:half] + bytes(len(data) - half), flipped(data, half)):
+        assert decode_image(damaged).shape == pixels.shape
+
+
+def mutants(data, n_mutants):
+    """Copies with bits flipped, bytes changed, cut out or doubled, most of them near the start."""
+    for seed in range(n_mutants):
+        rng = np.random.default_rng(seed)
+        mutant = bytearray(data)
+        for _ in range(rng.integers(1, 4)):
+            offset = int(rng.integers(len(mutant) if seed % 2 else min(len(mutant), 120)))
+            length = int(rng.integers(1, 16))
+            change = rng.integers(4)
+            if change == 0:
+                mutant[offset] ^= 1 << int(rng.integers(8))
+            elif change == 1:
+                mutant[offset] = int(rng.integers(256))
+            elif change == 2:
+                del mutant[offset : offset + length]
+            else:
+                mutant[offset:offset] = mutant[offset : offset + length]
+        yield bytes(mutant)
+
+
+@pytest.mark.parametrize(
+    ("image_format", "options"),
+    [
+        *((image_format, {}) for image_format in FORMATS),
+        ("JPEG", {"progressive": True, "exif": with_orientation(6)}),
+        ("PNG", {"mode": "P"}),
+        ("WEBP", {"lossless": True, "exif": with_orientation(6)}),
+        *(("TIFF", {"compression": name}) for name in ("tiff_lzw", "tiff_adobe_deflate", "jpeg")),
+    ],
+)
+def test_no_mutant_escapes_as_anything_but_a_decode_error(image_format, options, capfd):
+    errors = []
+    with warnings.catch_warnings():
+        # As for a user, who has not turned Pillow's warnings into errors.
+        warnings.simplefilter("ignore")
+        for mutant in mutants(encode(TILES, image_format, **options), 300):
+            try:
+                image = load_image(mutant, (8, 6), "mutant")
+            except DecodeError as error:
+                errors.append(error)
+            else:
+                assert (image.shape, image.dtype) == ((8, 6, 3), np.uint8)
+    # Were there few, the mutants would be too tame to tell anything.
+    assert len(errors) > 100
+    assert {error.sample_id for error in errors} == {"mutant"}
+    assert all(str(error).isprintable() for error in errors)
+    # libtiff writes to stderr of its own accord.
+    capfd.readouterr()
+
+
+# -------------------------------------------------------------------------------- what is too large
+
+
+def huge_headers():
+    """Whole small files whose header claims 900 megapixels, or what the format can at most."""
+    jpeg, bmp, gif = bytearray(JPEG), bytearray(encode(TILES, "BMP")), bytearray(GIF)
+    frame = jpeg.index(b"\xff\xc0")
+    jpeg[frame + 5 : frame + 9] = struct.pack(">HH", 30_000, 30_000)
+    bmp[18:26] = struct.pack("<ii", 30_000, 30_000)
+    gif[6:10] = struct.pack("<HH", 30_000, 30_000)
+    webp = bytearray(encode(TILES, "WEBP"))
+    frame = webp.index(b"\x9d\x01\x2a")
+    webp[frame + 3 : frame + 7] = struct.pack("<HH", 16_383, 16_383)
+    tiff = bytearray(encode(TILES, "TIFF"))
+    for tag in (256, 257):
+        entry = tiff.index(struct.pack("<HHI", tag, 4, 1)) + 8
+        tiff[entry : entry + 4] = struct.pack("<I", 30_000)
+    return {
+        "PNG": png(30_000, 30_000, 8, 2, [b""]),
+        "larger PNG": png(65_000, 65_000, 8, 2, [b""]),
+        "JPEG": bytes(jpeg),
+        "BMP": bytes(bmp),
+        "GIF": bytes(gif),
+        "WEBP": bytes(webp),
+        "TIFF": bytes(tiff),
+    }
+
+
+@pytest.mark.parametrize("name", huge_headers())
+@pytest.mark.parametrize("action", ["error", "ignore"])
+def test_a_header_that_claims_too_many_pixels_is_refused(name, action):
+    with warnings.catch_warnings():
+        warnings.simplefilter(action)
+        with pytest.raises(DecodeError, match="more than 50,000,000"):
+            decode_image(huge_headers()[name], "a")
+
+
+@pytest.mark.parametrize("action", ["error", "ignore"])
+@pytest.mark.parametrize(("width", "height"), [(8_000, 6_251), (12_000, 8_000), (50_000_001, 1)])
+def test_the_limit_is_featxs_and_not_pillows(width, height, action):
+    # Pillow warns from 89 megapixels on and refuses from 179 on.
+    with warnings.catch_warnings():
+        warnings.simplefilter(action)
+        with pytest.raises(DecodeError, match="more than 50,000,000"):
+            decode_image(png(width, height, 1, 0, [b""]), "a")
+
+
+def test_an_image_of_just_the_limit_is_decoded():
+    width, height = 12_500, 4_000
+    assert width * height == MAX_PIXELS
+    rows = [bytes(-(-width // 8))] * height
+    assert load_image(png(width, height, 1, 0, rows), (2, 2)).tolist() == [[[0, 0, 0]] * 2] * 2
+
+
+DECODE_AND_MEASURE = """
+import re, sys, warnings
+from pathlib import Path
+from featx.errors import DecodeError
+from featx.images.decoding import decode_image
+warnings.simplefilter("ignore")
+def peak_kib():
+    return int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
+for path in sorted(Path(sys.argv[1]).iterdir()):
+    data = path.read_bytes()
+    before = peak_kib()
+    try:
+        decode_image(data)
+        sys.exit(f"{path.name} was decoded")
+    except DecodeError:
+        print(path.name, peak_kib() - before)
+"""
+
+
+# The peak that getrusage tells is the parent's, where that was higher.
+@pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="needs /proc")
+def test_refusing_an_image_takes_little_memory(tmp_path):
+    bombs = huge_headers() | {"text": png(1, 1, 8, 0, [b"\0"], png_chunk(b"zTXt", b"x\0\0" + zeros(200)))}
+    for name, data in bombs.items():
+        (tmp_path / name).write_bytes(data)
+    done = run_python(DECODE_AND_MEASURE, tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    peaks = dict(line.rsplit(" ", 1) for line in done.stdout.splitlines())
+    assert peaks.keys() == bombs.keys()
+    assert max(map(int, peaks.values())) < 50 * 1024
+
+
+def zeros(n_mebibytes):
+    packer = zlib.compressobj(1)
+    return b"".join(packer.compress(bytes(2**20)) for _ in range(n_mebibytes)) + packer.flush()
+
+
+# ---------------------------------------------------------------------- what is accepted, and its pixels
+
+
+@pytest.mark.parametrize("image_format", FORMATS)
+def test_every_format_is_known_by_its_content(image_format):
+    # Nothing here has a file name.
+    options = {"quality": 95} if image_format in ("JPEG", "WEBP") else {}
+    found = decode_image(encode(TILES, image_format, **options))
+    assert (found.shape, found.dtype) == (TILES.shape, np.uint8)
+    error = np.abs(found.astype(int) - TILES).mean()
+    # Chroma is stored at half the width; a palette has fewer colours.
+    assert error < (12 if image_format in ("JPEG", "WEBP") else 0.01)
+
+
+@pytest.mark.parametrize("image_format", FORMATS)
+def test_what_follows_an_image_is_ignored(image_format):
+    data = encode(TILES, image_format)
+    expected = decode_image(data)
+    for tail in (b"garbage" * 100, encode(255 - TILES, image_format)):
+        np.testing.assert_array_equal(decode_image(data + tail), expected)
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 20_000), (20_000, 1)])
+def test_tiny_and_thin_images_are_images(height, width):
+    pixels = np.full((height, width, 3), 77, np.uint8)
+    np.testing.assert_array_equal(decode_image(encode(pixels, "PNG")), pixels)
+    assert load_image(encode(pixels, "PNG"), (4, 4)).tolist() == [[[77] * 3] * 4] * 4
+
+
+UPRIGHT = {
+    1: lambda stored: stored,
+    2: np.fliplr,
+    3: lambda stored: np.rot90(stored, 2),
+    4: np.flipud,
+    5: lambda stored: stored.transpose(1, 0, 2),
+    6: lambda stored: np.rot90(stored, -1),
+    7: lambda stored: np.rot90(stored, 2).transpose(1, 0, 2),
+    8: np.rot90,
+    # Of no meaning: as it is.
+    0: lambda stored: stored,
+    99: lambda stored: stored,
+}
+
+
+@pytest.mark.parametrize("value", UPRIGHT)
+@pytest.mark.parametrize("image_format", ["PNG", "TIFF", "WEBP", "JPEG"])
+def test_an_image_is_turned_as_its_exif_says(image_format, value):
+    options = {"lossless": True} if image_format == "WEBP" else {}
+    stored = decode_image(encode(TILES, image_format, **options))
+    turned = decode_image(encode(TILES, image_format, exif=with_orientation(value), **options))
+    np.testing.assert_array_equal(turned, UPRIGHT[value](stored))
+
+
+@pytest.mark.parametrize("mode", ["L", "P", "LA", "RGBA", "1"])
+def test_an_image_of_any_mode_is_turned(mode):
+    stored = decode_image(encode(TILES, "PNG", mode))
+    turned = decode_image(encode(TILES, "PNG", mode, exif=with_orientation(6)))
+    np.testing.assert_array_equal(turned, np.rot90(stored, -1))
+
+
+@pytest.mark.parametrize(
+    "exif",
+    [b"Exif\0\0garbage", b"Exif\0\0II*\0\xff\xff\xff\xff", with_orientation(1).tobytes()[:-8], b"Exif\0\0"],
+    ids=["garbage", "no directory", "cut off", "empty"],
+)
+def test_a_damaged_exif_block_is_ignored(exif):
+    with warnings.catch_warnings():
+        # Pillow warns, or does not, by the kind of damage.
+        warnings.simplefilter("ignore")
+        np.testing.assert_array_equal(decode_image(encode(TILES, "JPEG", exif=exif)), decode_image(JPEG))
+
+
+def cmyk_profile():
+    """An ICC profile by which black ink alone makes grey, and the three colours make nothing."""
+
+    def fixed(*values):
+        return b"".join(struct.pack(">i", round(value * 65536)) for value in values)
+
+    ramp, white_point = bytes(range(256)), fixed(0.9642, 1.0, 0.8249)
+    # From no black to full black, whatever the other inks.
+    grid = bytes([255, 128, 128, 0, 128, 128]) * 2**3
+    table = (
+        b"mft1"
+        + bytes(4)
+        + bytes([4, 3, 2, 0])
+        + fixed(1, 0, 0, 0, 1, 0, 0, 0, 1)
+        + ramp * 4
+        + grid
+        + ramp * 3
+    )
+    tags = {
+        b"A2B0": table,
+        b"cprt": b"text" + bytes(4) + b"none\0",
+        b"desc": b"desc" + bytes(4) + struct.pack(">I", 5) + b"test\0" + bytes(78),
+        b"wtpt": b"XYZ " + bytes(4) + white_point,
+    }
+    directory, body = struct.pack(">I", len(tags)), b""
+    start = 128 + 4 + 12 * len(tags)
+    for name, data in tags.items():
+        directory += name + struct.pack(">II", start + len(body), len(data))
+        body += data + bytes(-len(data) % 4)
+    header = bytearray(128)
+    header[0:4] = struct.pack(">I", start + len(body))
+    header[8:12] = b"\x02\x10\0\0"
+    header[12:24] = b"prtrCMYKLab "
+    header[36:40] = b"acsp"
+    header[68:80] = white_point
+    return bytes(header) + directory + body
+
+
+# Full ink of each kind in turn, and none.
+INKS = np.array([[[255, 0, 0, 0], [0, 255, 0, 0], [0, 0, 255, 0], [0, 0, 0, 255], [0, 0, 0, 0]]], np.uint8)
+PLAIN_INKS = [[0, 255, 255], [255, 0, 255], [255, 255, 0], [0, 0, 0], [255, 255, 255]]
+
+
+def cmyk_tiff(profile=None):
+    return encode(Image.fromarray(INKS, "CMYK"), "TIFF", **({"icc_profile": profile} if profile else {}))
+
+
+def test_cmyk_without_a_profile_follows_the_plain_formula():
+    assert decode_image(cmyk_tiff())[0].tolist() == PLAIN_INKS
+
+
+def test_cmyk_follows_its_profile():
+    found = decode_image(cmyk_tiff(cmyk_profile()))[0].astype(int)
+    # By this profile the three colours are as white as paper.
+    np.testing.assert_allclose(found, [[255] * 3] * 3 + [[0] * 3, [255] * 3], atol=3)
+
+
+@pytest.mark.parametrize(
+    "profile",
+    [b"garbage", cmyk_profile()[:200], ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()],
+    ids=["garbage", "cut off", "of RGB"],
+)
+def test_a_profile_that_does_not_serve_is_ignored(profile):
+    assert decode_image(cmyk_tiff(profile))[0].tolist() == PLAIN_INKS
+    np.testing.assert_array_equal(decode_image(encode(TILES, "PNG", icc_profile=profile)), TILES)
+
+
+def test_a_cmyk_jpeg_is_not_a_negative():
+    pixels = Image.fromarray(np.kron(INKS, np.ones((8, 8, 1), np.uint8)), "CMYK")
+    found = decode_image(encode(pixels, "JPEG", quality=95))[4, 4::8]
+    np.testing.assert_allclose(found.astype(int), PLAIN_INKS, atol=8)
+
+
+@pytest.mark.parametrize(
+    ("data", "levels"),
+    [
+        (png(4, 1, 8, 0, [bytes([0, 1, 128, 255])]), [0, 1, 128, 255]),
+        (png(4, 1, 4, 0, [bytes([0x01, 0x8F])]), [0, 17, 136, 255]),
+        (png(4, 1, 2, 0, [bytes([0b00011011])]), [0, 85, 170, 255]),
+        (png(4, 1, 1, 0, [bytes([0b01010000])]), [0, 255, 0, 255]),
+        (png(2, 1, 8, 4, [bytes([7, 255, 200, 255])]), [7, 200]),
+    ],
+    ids=["8 bit", "4 bit", "2 bit", "1 bit", "opaque alpha"],
+)
+def test_grey_is_replicated(data, levels):
+    assert decode_image(data)[0].tolist() == [[level] * 3 for level in levels]
+
+
+def test_a_palette_is_expanded():
+    palette = png_chunk(b"PLTE", bytes([255, 0, 0, 0, 0, 255]))
+    assert decode_image(png(2, 1, 8, 3, [bytes([1, 0])], palette))[0].tolist() == [[0, 0, 255], [255, 0, 0]]
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (png(2, 1, 8, 6, [bytes([9, 8, 7, 0, 9, 8, 7, 255])]), [[255, 255, 255], [9, 8, 7]]),
+        (png(2, 1, 8, 4, [bytes([9, 0, 9, 255])]), [[255] * 3, [9] * 3]),
+        (
+            png(2, 1, 8, 3, [bytes([0, 1])], png_chunk(b"PLTE", bytes(6)), png_chunk(b"tRNS", b"\0")),
+            [[255] * 3, [0] * 3],
+        ),
+        (png(2, 1, 8, 0, [bytes([9, 8])], png_chunk(b"tRNS", b"\0\x09")), [[255] * 3, [8] * 3]),
+        (png(2, 1, 1, 0, [b"\x40"], png_chunk(b"tRNS", b"\0\0")), [[255] * 3, [255] * 3]),
+        (
+            png(2, 1, 16, 0, [struct.pack(">HH", 300, 512)], png_chunk(b"tRNS", struct.pack(">H", 300))),
+            [[255] * 3, [2] * 3],
+        ),
+        (
+            png(2, 1, 8, 2, [bytes([1, 2, 3, 1, 2, 4])], png_chunk(b"tRNS", b"\0\1\0\2\0\3")),
+            [[255] * 3, [1, 2, 4]],
+        ),
+        (png(1, 1, 16, 6, [struct.pack(">4H", 0, 0, 0, 0)]), [[255] * 3]),
+    ],
+    ids=["RGBA", "LA", "palette", "grey", "1 bit", "16-bit grey", "RGB", "16-bit RGBA"],
+)
+def test_what_is_transparent_is_white(data, expected):
+    assert decode_image(data)[0].tolist() == expected
+
+
+def test_what_is_half_transparent_is_half_white():
+    found = decode_image(png(1, 1, 8, 6, [bytes([0, 100, 200, 128])]))[0, 0].astype(int)
+    np.testing.assert_allclose(found, [127, 177, 227], atol=1)
+
+
+def test_the_colour_under_what_is_transparent_does_not_show_when_resized():
+    # Black and transparent beside white: a resize before compositing would make a dark fringe.
+    pixels = np.zeros((8, 8, 4), np.uint8)
+    pixels[:, 4:] = 255
+    assert load_image(encode(pixels, "PNG"), (5, 5)).min() == 255
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        png(4, 1, 16, 0, [struct.pack(">4H", 0, 255, 0x7FFF, 0xFFFF)]),
+        encode(np.array([[0, 255, 0x7FFF, 0xFFFF]], "<u2"), "TIFF"),
+        encode(np.array([[0, 255, 0x7FFF, 0xFFFF]], ">u2"), "TIFF"),
+        png(4, 1, 16, 2, [struct.pack(">12H", *np.repeat([0, 255, 0x7FFF, 0xFFFF], 3))]),
+        png(4, 1, 16, 4, [struct.pack(">8H", 0, 65535, 255, 65535, 0x7FFF, 65535, 65535, 65535)]),
+    ],
+    ids=["grey PNG", "grey TIFF", "big-endian grey TIFF", "RGB PNG", "grey and alpha PNG"],
+)
+def test_of_16_bits_the_upper_eight_are_kept(data):
+    # Pillow's own conversion of grey would clip nearly everything to white.
+    assert decode_image(data)[0].tolist() == [[0] * 3, [0] * 3, [127] * 3, [255] * 3]
+
+
+@pytest.mark.parametrize(
+    ("pixels", "kind"), [(np.ones((4, 4), np.float32), "floats"), (np.ones((4, 4), np.int32), "integers")]
+)
+def test_32_bit_pixels_without_a_range_are_refused(pixels, kind):
+    with pytest.raises(DecodeError, match=f"32-bit {kind} without a stated range; save as 8 or 16 bit"):
+        decode_image(encode(pixels, "TIFF"), "a")
+
+
+@pytest.mark.parametrize("image_format", ["TIFF", "GIF", "WEBP", "PNG", "MPO"])
+def test_of_several_images_the_first_is_taken(image_format):
+    # MPO is what many telephones write and call .jpg.
+    options = {"lossless": True} if image_format == "WEBP" else {}
+    others = [Image.fromarray(255 - TILES), Image.fromarray(TILES[::-1].copy())]
+    found = decode_image(encode(TILES, image_format, save_all=True, append_images=others, **options))
+    np.testing.assert_array_equal(found, decode_image(JPEG) if image_format == "MPO" else TILES)
+
+
+# ----------------------------------------------------------------------------------------- resizing
+
+
+@pytest.mark.parametrize(
+    ("size", "input_size"),
+    [
+        ((100, 80), (24, 24)),
+        ((300, 200), (24, 24)),
+        ((37, 53), (24, 24)),
+        ((500, 3), (8, 8)),
+        ((10, 12), (40, 32)),
+        ((1, 1), (5, 4)),
+        ((64, 64), (64, 32)),
+    ],
+)
+def test_the_resize_is_that_of_keras(size, input_size):
+    import keras
+
+    pixels = np.random.default_rng(1).integers(0, 256, (*size, 3)).astype(np.uint8)
+    expected = keras.ops.image.resize(
+        pixels.astype(np.float32), input_size, interpolation="bilinear", antialias=True
+    )
+    found = load_image(pixels, input_size)
+    assert (found.shape, found.dtype) == ((*input_size, 3), np.uint8)
+    # One grey level, and the rounding of each of the two passes.
+    assert np.abs(found - np.asarray(expected)).max() <= 2
+
+
+def test_an_image_of_the_right_size_is_not_touched():
+    np.testing.assert_array_equal(load_image(PNG, TILES.shape[:2]), TILES)
+
+
+def test_the_input_size_is_height_then_width():
+    assert load_image(PNG, (5, 7)).shape == (5, 7, 3)
+
+
+@pytest.mark.parametrize("mode", ["L", "1"])
+def test_a_grey_image_is_resized_like_its_replica_in_colour(mode):
+    grey = encode(TILES, "PNG", mode)
+    np.testing.assert_array_equal(load_image(grey, (9, 7)), load_image(decode_image(grey), (9, 7)))
+
+
+def test_a_turned_image_is_resized_upright():
+    turned = encode(TILES, "PNG", exif=with_orientation(6))
+    np.testing.assert_array_equal(load_image(turned, (24, 16)), np.rot90(TILES, -1))
+
+
+def test_pixels_are_taken_as_they_are():
+    np.testing.assert_array_equal(decode_image(TILES), TILES)
+    np.testing.assert_array_equal(load_image(TILES, (9, 7)), load_image(PNG, (9, 7)))
+    # Also a view of a larger array.
+    np.testing.assert_array_equal(decode_image(TILES[::2, ::-3]), TILES[::2, ::-3])
+
+
+def test_threads_decode_what_one_thread_decodes():
+    images = [encode(np.roll(TILES, shift), image_format) for image_format in FORMATS for shift in range(8)]
+    expected = [decode_image(data).tobytes() for data in images]
+    with ThreadPoolExecutor(8) as threads:
+        found = list(threads.map(lambda data: decode_image(data).tobytes(), images * 4))
+    assert found == expected * 4
+
+
+# ----------------------------------------------------------------------------------------- digests
+
+
+def test_an_encoded_image_is_addressed_by_its_bytes():
+    assert content_sha256(b"abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+def test_pixels_are_addressed_by_values_and_shape():
+    view = np.dstack([TILES, TILES])[..., :3]
+    assert content_sha256(view) == content_sha256(TILES)
+    others = [TILES.reshape(24, 16, 3), TILES[::-1], flip_lowest_bit(TILES), TILES.tobytes()]
+    digests = {content_sha256(other) for other in others} | {content_sha256(TILES)}
+    assert len(digests) == 5
+
+
+def flip_lowest_bit(pixels):
+    other = pixels.copy()
+    other[-1, -1, -1] ^= 1
+    return other
+
+
+def test_the_digest_of_the_decoder_is_that_of_another_process():
+    code = "from featx.images.decoding import pixels_sha256; print(pixels_sha256())"
+    assert run_python(code).stdout.strip() == pixels_sha256()
+
+
+@pytest.mark.parametrize(
+    ("name", "rule"),
+    [
+        ("rotated.jpg", lambda image: image.getexif()[ORIENTATION] == 6),
+        ("cmyk.jpg", lambda image: image.mode == "CMYK"),
+        ("lossy.webp", lambda image: image.format == "WEBP"),
+        ("grey16.png", lambda image: image.mode.startswith("I;16")),
+        ("alpha.png", lambda image: np.ptp(np.asarray(image)[..., 3]) > 0),
+        ("palette.gif", lambda image: image.mode == "P" and image.has_transparency_data),
+    ],
+)
+def test_each_reference_image_is_of_the_kind_it_stands_for(name, rule):
+    assert rule(Image.open(io.BytesIO(reference_image(name))))
