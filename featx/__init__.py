@@ -41,6 +41,7 @@ _HOMES = {
         "PathSource",
         "as_source",
     ),
+    "featx.features.backbones": ("BackboneSpec", "list_backbones", "load_backbone", "register_backbone"),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 

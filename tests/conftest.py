@@ -1,0 +1,77 @@
+"""Fixtures that many tests share: a tiny backbone, small images, and a cache of the session's own."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import numpy as np
+import pytest
+from PIL import Image
+
+TINY = "tiny"
+TINY_SIZE = (16, 16)
+TINY_FEATURES = 12
+
+
+def build_tiny(input_size, weights):  # noqa: ARG001 - the signature of BackboneSpec.build
+    """Two convolutions: real Keras, milliseconds a batch. Its inner layers are named first and second."""
+    import keras
+
+    inputs = keras.Input((*input_size, 3))
+    features = keras.layers.Conv2D(8, 3, strides=2, activation="relu", name="first")(inputs)
+    features = keras.layers.Conv2D(TINY_FEATURES, 3, activation="relu", name="second")(features)
+    return keras.Model(inputs, features, name=TINY)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _session_cache(tmp_path_factory):
+    """Nothing in the suite touches the user's cache; converted weights are shared by the session."""
+    os.environ["FEATX_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _tiny_backbone():
+    from featx import BackboneSpec, register_backbone
+
+    register_backbone(BackboneSpec(TINY, build_tiny, "unit", TINY_SIZE, TINY_FEATURES, "random"))
+
+
+def make_images(n_images: int, seed: int = 0, size: tuple[int, int] = (20, 24)) -> np.ndarray:
+    """Distinct uint8 RGB images, (n_images, height, width, 3), dark and light in turn."""
+    rng = np.random.default_rng(seed)
+    images = rng.integers(0, 100, (n_images, *size, 3))
+    images[1::2] += 130
+    return images.astype(np.uint8)
+
+
+def write_class_folder(root: Path, n_images: int = 12, seed: int = 0) -> Path:
+    """A folder of two classes, ``dark`` and ``light``, PNG and JPEG in turn."""
+    for index, pixels in enumerate(make_images(n_images, seed)):
+        folder = root / ("light" if index % 2 else "dark")
+        folder.mkdir(parents=True, exist_ok=True)
+        suffix = "jpg" if index % 3 == 0 else "png"
+        Image.fromarray(pixels).save(folder / f"{seed:02d}-{index:03d}.{suffix}")
+    return root
+
+
+@pytest.fixture
+def images() -> np.ndarray:
+    """Twelve images."""
+    return make_images(12)
+
+
+@pytest.fixture
+def class_folder(tmp_path) -> Path:
+    """Twelve images in two class folders."""
+    return write_class_folder(tmp_path / "images")
+
+
+@pytest.fixture
+def tiny_extractor():
+    """An extractor on the tiny backbone, with small batches so that there are several."""
+    from featx import FeatureExtractor
+
+    return FeatureExtractor(TINY, batch_size=4)
