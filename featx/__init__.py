@@ -42,6 +42,9 @@ _HOMES = {
         "as_source",
     ),
     "featx.features.backbones": ("BackboneSpec", "list_backbones", "load_backbone", "register_backbone"),
+    "featx.features.feature_set": ("FeatureSet",),
+    "featx.features.fingerprint": ("ExtractionSpec",),
+    "featx.features.store": ("FeatureStore",),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 

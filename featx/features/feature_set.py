@@ -1,0 +1,385 @@
+"""FeatureSet: features with their labels, groups and provenance, in memory or in one HDF5 file.
+
+The file is plain HDF5 that h5py alone reads::
+
+    /features      (n_samples, n_features) float32 or float16
+    /labels        (n_samples,) int64, an index into class_names, -1 = unlabelled
+    /sample_ids    (n_samples,) UTF-8         /groups  (n_samples,) UTF-8
+    /view          (n_samples,) int32         /image_sha256  (n_samples,) ASCII
+    attributes     class_names, extraction_spec (JSON), feature_blocks (JSON: name, start, stop),
+                   format_version, featx_version, features_sha256, metadata_sha256
+
+The two digests cover every byte that has a meaning, and are checked on loading. The file depends on the
+features, the samples and the version of featx alone, so the same work gives the same file.
+
+To change the layout, raise `FORMAT_VERSION` and keep reading the versions before it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+
+from featx import __version__
+from featx.checks import check_choice, explain, suggest
+from featx.errors import StoreCorruptError, StoreError
+from featx.features.fingerprint import ExtractionSpec, column_ranges
+from featx.files import StrPath, arrays_sha256, atomic_writer, check_target
+from featx.hdf5 import add_dataset, create_hdf5, fixed_strings, open_foreign_hdf5
+from featx.images.base import UNLABELLED
+
+FORMAT_VERSION = 1
+DTYPES = ("float32", "float16")
+_BLOCK_BYTES = 4 * 2**20
+
+Dtype: TypeAlias = Literal["float32", "float16"]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A feature matrix that is read in blocks of rows.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        (n_samples, n_features).
+    dtype : str
+    read : callable
+        ``read(start, stop)`` returns these rows.
+    sha256 : str, optional
+        What `features_digest` must give for them.
+    """
+
+    shape: tuple[int, int]
+    dtype: str
+    read: Callable[[int, int], np.ndarray]
+    sha256: str | None = None
+
+    def blocks(self) -> Iterator[tuple[int, np.ndarray]]:
+        """Every row in order, in blocks of bounded size, each with its first row's index."""
+        n_samples, n_features = self.shape
+        step = max(1, _BLOCK_BYTES // max(1, n_features * 4))
+        digest = features_digest(self.shape, self.dtype)
+        for start in range(0, n_samples, step):
+            block = np.ascontiguousarray(self.read(start, min(start + step, n_samples)), dtype=self.dtype)
+            digest.update(block.reshape(-1).view(np.uint8).data)
+            yield start, block
+        if self.sha256 is not None and digest.hexdigest() != self.sha256:
+            raise StoreCorruptError("the features are not the ones that were saved; extract them anew")
+
+
+class FeatureSet:
+    """Features of some samples, with what is known about each.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_samples, n_features)
+        float32 or float16.
+    y : ndarray of shape (n_samples,), optional
+        Integers that index ``class_names``; -1 means unlabelled.
+    sample_ids : sequence of str, optional
+        By default the rows' indices.
+    class_names : sequence of str, default=()
+        By default the labels as text.
+    groups : sequence of str, optional
+        Samples of one group are never parted by a split; by default every sample is its own.
+    image_sha256 : sequence of str, optional
+        Digest of each image.
+    view : ndarray of shape (n_samples,), optional
+        Which view of its image a row is; by default 0, the image itself.
+    spec : ExtractionSpec, optional
+        What was extracted.
+
+    Attributes
+    ----------
+    X, y, sample_ids, class_names, groups, image_sha256, view, spec
+        As given, the lists as lists.
+    report : ExtractionReport or None
+        Of the run that made it.
+
+    Examples
+    --------
+    >>> features = FeatureSet(np.eye(3, dtype=np.float32), [0, 1, 1], class_names=["cat", "dog"])
+    >>> path = getfixture("tmp_path") / "f.h5"
+    >>> features.save(path)
+    >>> FeatureSet.load(path).y
+    array([0, 1, 1])
+    """
+
+    def __init__(
+        self,
+        X: np.ndarray | Rows,
+        y: Sequence[int] | np.ndarray | None = None,
+        *,
+        sample_ids: Sequence[str] | None = None,
+        class_names: Sequence[str] = (),
+        groups: Sequence[str] | None = None,
+        image_sha256: Sequence[str] | None = None,
+        view: np.ndarray | None = None,
+        spec: ExtractionSpec | None = None,
+    ) -> None:
+        self._rows = X if isinstance(X, Rows) else _rows_of_array(X)
+        self._X: np.ndarray | None = X if isinstance(X, np.ndarray) else None
+        n_samples = self._rows.shape[0]
+        self.y = np.full(n_samples, UNLABELLED) if y is None else np.asarray(y, np.int64)
+        self.sample_ids = [str(row) for row in range(n_samples)] if sample_ids is None else list(sample_ids)
+        n_classes = int(self.y.max(initial=UNLABELLED)) + 1
+        self.class_names = list(class_names) or [str(label) for label in range(n_classes)]
+        self.groups = list(self.sample_ids) if groups is None else list(groups)
+        self.image_sha256 = [""] * n_samples if image_sha256 is None else list(image_sha256)
+        self.view = np.zeros(n_samples, np.int32) if view is None else np.asarray(view, np.int32)
+        self.spec = spec
+        self.report: Any = None
+        self._check()
+
+    def __len__(self) -> int:
+        return self._rows.shape[0]
+
+    def __repr__(self) -> str:
+        n_samples, n_features = self._rows.shape
+        return f"FeatureSet({n_samples} samples, {n_features} features, {len(self.class_names)} classes)"
+
+    @property
+    def n_features(self) -> int:
+        """Number of columns."""
+        return self._rows.shape[1]
+
+    @property
+    def X(self) -> np.ndarray:
+        """The feature matrix, (n_samples, n_features); read into memory when first asked for."""
+        if self._X is None:
+            X = np.empty(self._rows.shape, self._rows.dtype)
+            for start, block in self._rows.blocks():
+                X[start : start + len(block)] = block
+            self._X, self._rows = X, _rows_of_array(X)
+        return self._X
+
+    @property
+    def feature_blocks(self) -> dict[str, tuple[int, int]]:
+        """Name of each block of columns and where it starts and stops."""
+        return (
+            {"features": (0, self.n_features)}
+            if self.spec is None
+            else column_ranges(self.spec.feature_blocks)
+        )
+
+    def select(self, taps: Sequence[str]) -> FeatureSet:
+        """The columns of some taps, in the order given; no image is embedded for it.
+
+        Parameters
+        ----------
+        taps : sequence of str
+            Names of taps that were extracted; "top" is the network's output.
+
+        Returns
+        -------
+        FeatureSet
+
+        Raises
+        ------
+        StoreError
+            When a tap is not among those that were extracted.
+
+        Examples
+        --------
+        >>> import dataclasses
+        >>> from featx import FeatureExtractor
+        >>> spec = FeatureExtractor("efficientnet_lite0").fit().spec_
+        >>> spec = dataclasses.replace(spec, taps=("a", "b"), feature_blocks=(("a:avg", 1), ("b:avg", 2)))
+        >>> FeatureSet(np.arange(6, dtype=np.float32).reshape(2, 3), spec=spec).select(["b"]).X
+        array([[1., 2.],
+               [4., 5.]], dtype=float32)
+        """
+        blocks = () if self.spec is None else self.spec.feature_blocks
+        known = [name.rpartition(":")[0] for name, _ in blocks]
+        for tap in taps:
+            if tap not in known:
+                raise StoreError(explain(f"the tap {tap!r}", "one that was extracted", suggest(tap, known)))
+        chosen = [block for tap in taps for block in blocks if block[0].rpartition(":")[0] == tap]
+        columns = np.concatenate([np.arange(*self.feature_blocks[name]) for name, _ in chosen])
+        spec = self.spec and dataclasses.replace(self.spec, taps=tuple(taps), feature_blocks=tuple(chosen))
+        return FeatureSet(self.X[:, columns], spec=spec, **self._samples())
+
+    def save(self, path: StrPath) -> None:
+        """Write one HDF5 file; it appears complete or not at all.
+
+        Parameters
+        ----------
+        path : path-like
+            Created or replaced.
+
+        Raises
+        ------
+        StoreError
+            When it cannot be written; what stood there before is untouched.
+        """
+        check_target(path)
+        columns = self._columns()
+        with atomic_writer(path) as file, create_hdf5(file) as hdf5:
+            dataset = add_dataset(hdf5, "features", self._rows.shape, self._rows.dtype)
+            digest = features_digest(self._rows.shape, self._rows.dtype)
+            for start, block in self._rows.blocks():
+                dataset[start : start + len(block)] = block
+                digest.update(block.reshape(-1).view(np.uint8).data)
+            for name, column in columns.items():
+                add_dataset(hdf5, name, column.shape, column.dtype)[:] = column
+            attributes = self._attributes()
+            for name, value in attributes.items():
+                hdf5.attrs[name] = value
+            hdf5.attrs["features_sha256"] = np.bytes_(digest.hexdigest())
+            hdf5.attrs["metadata_sha256"] = np.bytes_(_metadata_digest(columns, attributes))
+
+    @classmethod
+    def load(cls, path: StrPath) -> FeatureSet:
+        """Open a feature file; the features themselves are read when first asked for.
+
+        Parameters
+        ----------
+        path : path-like
+            As written by `save`.
+
+        Returns
+        -------
+        FeatureSet
+
+        Raises
+        ------
+        StoreError
+            When the file is absent, damaged, or not a feature file.
+        """
+        with open_foreign_hdf5(path) as file:
+            version = file.attrs.get("format_version")
+            if version != FORMAT_VERSION:
+                found = "no format_version" if version is None else f"format_version {version}"
+                raise StoreError(
+                    explain(
+                        f"{path} with {found}",
+                        f"a feature file of version {FORMAT_VERSION}",
+                        "extract it anew",
+                    )
+                )
+            return cls._read(file, Path(path))
+
+    @classmethod
+    def _read(cls, file: Any, path: Path) -> FeatureSet:
+        columns = {
+            name: file[name][()] for name in ("labels", "sample_ids", "groups", "view", "image_sha256")
+        }
+        names = ("class_names", "extraction_spec", "feature_blocks", "format_version", "featx_version")
+        attributes = {name: file.attrs[name] for name in names}
+        if _metadata_digest(columns, attributes) != _text(file.attrs["metadata_sha256"]):
+            raise StoreCorruptError(f"{path} is damaged: its labels or names are not those that were saved")
+        dataset, spec = file["features"], _text(attributes["extraction_spec"])
+        rows = Rows(
+            dataset.shape,
+            dataset.dtype.name,
+            partial(_read_rows, path),
+            _text(file.attrs["features_sha256"]),
+        )
+        check_choice("dtype", rows.dtype, DTYPES, StoreCorruptError)
+        return cls(
+            rows,
+            columns["labels"],
+            sample_ids=_decoded(columns["sample_ids"]),
+            class_names=_decoded(attributes["class_names"]),
+            groups=_decoded(columns["groups"]),
+            image_sha256=_decoded(columns["image_sha256"]),
+            view=columns["view"],
+            spec=ExtractionSpec.from_json(spec) if spec else None,
+        )
+
+    def _columns(self) -> dict[str, np.ndarray]:
+        return {
+            "labels": self.y,
+            "sample_ids": fixed_strings(self.sample_ids),
+            "groups": fixed_strings(self.groups),
+            "view": self.view,
+            "image_sha256": fixed_strings(self.image_sha256),
+        }
+
+    def _attributes(self) -> dict[str, Any]:
+        blocks = [[name, start, stop] for name, (start, stop) in self.feature_blocks.items()]
+        return {
+            "class_names": fixed_strings(self.class_names),
+            "extraction_spec": np.bytes_("" if self.spec is None else self.spec.to_json()),
+            "feature_blocks": np.bytes_(json.dumps(blocks)),
+            "format_version": np.int64(FORMAT_VERSION),
+            "featx_version": np.bytes_(__version__),
+        }
+
+    def _samples(self) -> dict[str, Any]:
+        names = ("y", "sample_ids", "class_names", "groups", "image_sha256", "view")
+        return {name: getattr(self, name) for name in names}
+
+    def _check(self) -> None:
+        n_samples, n_features = self._rows.shape
+        for name in ("y", "sample_ids", "groups", "image_sha256", "view"):
+            if len(getattr(self, name)) != n_samples:
+                received = f"{len(getattr(self, name))} {name} for {n_samples} samples"
+                raise StoreError(explain(received, "one a sample", "align them"))
+        if n_samples and not UNLABELLED <= self.y.min() <= self.y.max() < len(self.class_names):
+            received = f"labels from {self.y.min()} to {self.y.max()}"
+            expected = f"-1 or an index into {len(self.class_names)} class names"
+            raise StoreError(explain(received, expected, "align labels and class_names"))
+        if self.spec is not None and self.spec.n_features != n_features:
+            received = f"{n_features} features"
+            raise StoreError(explain(received, f"the spec's {self.spec.n_features}", "extract them anew"))
+
+
+def to_dtype(features: np.ndarray, dtype: str) -> np.ndarray:
+    """Features in the type they are kept in, refused where they do not fit.
+
+    Examples
+    --------
+    >>> to_dtype(np.array([1e6], np.float32), "float16")
+    Traceback (most recent call last):
+    featx.errors.StoreError: received features up to 1e+06; expected at most 65504 in float16; ...
+    """
+    if dtype == "float16" and features.size:
+        largest = float(np.abs(features).max())
+        limit = float(np.finfo(np.float16).max)
+        if largest > limit:
+            received, expected = f"features up to {largest:g}", f"at most {limit:g} in float16"
+            raise StoreError(explain(received, expected, "pass dtype='float32'"))
+    return features.astype(dtype, copy=False)
+
+
+def features_digest(shape: tuple[int, int], dtype: str) -> Any:
+    """A SHA-256 to be fed with a feature matrix's rows, in order."""
+    return hashlib.sha256(f"features {shape} {dtype}\n".encode())
+
+
+def _rows_of_array(X: np.ndarray) -> Rows:
+    X = np.asarray(X)
+    if X.ndim != 2 or X.dtype.name not in DTYPES:
+        received = f"features of shape {X.shape} and type {X.dtype}"
+        raise StoreError(
+            explain(received, f"(n_samples, n_features) in {' or '.join(DTYPES)}", "convert them")
+        )
+    return Rows(X.shape, X.dtype.name, lambda start, stop: X[start:stop])
+
+
+def _read_rows(path: Path, start: int, stop: int) -> np.ndarray:
+    with open_foreign_hdf5(path) as file:
+        return np.asarray(file["features"][start:stop])
+
+
+def _metadata_digest(columns: dict[str, np.ndarray], attributes: dict[str, Any]) -> str:
+    values = {**columns, **{name: np.atleast_1d(np.asarray(value)) for name, value in attributes.items()}}
+    return arrays_sha256((name, np.ascontiguousarray(value)) for name, value in values.items())
+
+
+def _text(value: Any) -> str:
+    return bytes(value).decode("utf-8")
+
+
+def _decoded(strings: np.ndarray) -> list[str]:
+    return [string.decode("utf-8") for string in strings.tolist()]

@@ -1,0 +1,243 @@
+"""FeatureSet: a file that h5py reads alone, that comes back bit for bit, and that is checked."""
+
+import dataclasses
+import json
+import subprocess
+import sys
+import time
+
+import h5py
+import numpy as np
+import pytest
+
+from featx import ExtractionSpec, FeatureExtractor, FeatureSet, StoreCorruptError, StoreError
+from featx.features.feature_set import Rows, to_dtype
+from tests.conftest import TINY
+
+
+@pytest.fixture
+def spec():
+    return FeatureExtractor(TINY, taps=("first", "second"), pooling="avg+max").fit().spec_
+
+
+@pytest.fixture
+def features(spec):
+    rng = np.random.default_rng(0)
+    return FeatureSet(
+        rng.normal(size=(7, spec.n_features)).astype(np.float32),
+        [0, 1, -1, 1, 0, 2, 2],
+        sample_ids=[f"böse/{row}.png" for row in range(6)] + ["undecodable \udcff.png"],
+        class_names=["a", "b", "ç"],
+        groups=list("aabbcde"),
+        image_sha256=[f"{row:064x}" for row in range(7)],
+        spec=spec,
+    )
+
+
+@pytest.fixture
+def path(features, tmp_path):
+    features.save(tmp_path / "f.h5")
+    return tmp_path / "f.h5"
+
+
+def test_a_file_comes_back_as_it_was(features, path):
+    loaded = FeatureSet.load(path)
+    np.testing.assert_array_equal(loaded.X, features.X)
+    np.testing.assert_array_equal(loaded.y, features.y)
+    assert loaded.sample_ids == [*features.sample_ids[:6], "undecodable \\udcff.png"]
+    for name in ("class_names", "groups", "image_sha256", "spec"):
+        assert getattr(loaded, name) == getattr(features, name)
+    assert loaded.X.dtype == np.float32
+
+
+def test_h5py_alone_reads_it(path):
+    script = f"""
+import h5py, json
+with h5py.File({str(path)!r}) as f:
+    assert f["features"].shape == (7, 40) and f["features"].dtype == "float32"
+    assert f["labels"][:].tolist() == [0, 1, -1, 1, 0, 2, 2]
+    assert f["sample_ids"].asstr()[0] == "böse/0.png"
+    assert f["groups"].asstr()[:].tolist() == list("aabbcde")
+    assert f["view"][:].tolist() == [0] * 7
+    assert f["image_sha256"][1] == b"0" * 63 + b"1"
+    assert [name.decode() for name in f.attrs["class_names"]] == ["a", "b", "ç"]
+    assert json.loads(f.attrs["feature_blocks"])[1] == ["first:max", 8, 16]
+    assert json.loads(f.attrs["extraction_spec"])["backbone"] == "tiny"
+    assert f.attrs["format_version"] == 1
+import sys
+assert not [name for name in sys.modules if name.startswith("featx")]
+"""
+    subprocess.run([sys.executable, "-c", script], check=True)
+
+
+def test_equal_content_makes_equal_bytes(features, path, tmp_path):
+    time.sleep(1.1)  # HDF5 would stamp the time of day in seconds
+    features.save(tmp_path / "again.h5")
+    FeatureSet.load(path).save(tmp_path / "copy.h5")
+    assert path.read_bytes() == (tmp_path / "again.h5").read_bytes() == (tmp_path / "copy.h5").read_bytes()
+
+
+def test_float16_is_kept_as_float16(features, tmp_path):
+    half = FeatureSet(features.X.astype(np.float16), features.y, class_names=features.class_names)
+    half.save(tmp_path / "half.h5")
+    loaded = FeatureSet.load(tmp_path / "half.h5")
+    assert loaded.X.dtype == np.float16
+    np.testing.assert_array_equal(loaded.X, half.X)
+
+
+def test_values_that_do_not_fit_float16_are_refused():
+    assert to_dtype(np.float32([65_504]), "float16") == 65_504
+    with pytest.raises(StoreError, match="pass dtype='float32'"):
+        to_dtype(np.float32([1, -70_000]), "float16")
+
+
+def test_without_labels_or_names_there_are_defaults(tmp_path):
+    plain = FeatureSet(np.ones((2, 3), np.float32))
+    plain.save(tmp_path / "plain.h5")
+    loaded = FeatureSet.load(tmp_path / "plain.h5")
+    assert loaded.y.tolist() == [-1, -1]
+    assert loaded.class_names == []
+    assert loaded.spec is None
+    assert loaded.feature_blocks == {"features": (0, 3)}
+
+
+def test_many_long_class_names_fit(tmp_path):
+    names = [f"class {index} {'x' * 40}" for index in range(5000)]
+    FeatureSet(np.ones((1, 3), np.float32), [4999], class_names=names).save(tmp_path / "f.h5")
+    assert FeatureSet.load(tmp_path / "f.h5").class_names == names
+
+
+@pytest.mark.parametrize("taps", [["second"], ["second", "first"]])
+def test_select_takes_the_columns_of_taps(features, taps):
+    chosen = features.select(taps)
+    columns = {"first": features.X[:, :16], "second": features.X[:, 16:]}
+    np.testing.assert_array_equal(chosen.X, np.hstack([columns[tap] for tap in taps]))
+    assert chosen.spec == FeatureExtractor(TINY, taps=taps, pooling="avg+max").fit().spec_
+    assert chosen.sample_ids == features.sample_ids
+
+
+def test_selecting_what_was_not_extracted_suggests_the_nearest(features):
+    with pytest.raises(StoreError, match="did you mean first"):
+        features.select(["frist"])
+
+
+def test_large_features_are_read_and_written_in_blocks(tmp_path):
+    largest = 0
+
+    def read(start, stop):
+        nonlocal largest
+        largest = max(largest, stop - start)
+        return np.arange(start, stop, dtype=np.float32)[:, None] * np.ones(4096, np.float32)
+
+    lazy = FeatureSet(Rows((3000, 4096), "float32", read))
+    lazy.save(tmp_path / "f.h5")
+    assert largest * 4096 * 4 <= 16 * 2**20
+    np.testing.assert_array_equal(FeatureSet.load(tmp_path / "f.h5").X[:, 7], np.arange(3000))
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_damage_never_gives_other_values(path, features, seed):
+    rng = np.random.default_rng(seed)
+    data = bytearray(path.read_bytes())
+    if seed % 4:
+        data[rng.integers(len(data))] ^= 1 << rng.integers(8)
+    else:
+        del data[rng.integers(len(data)) :]
+    path.write_bytes(data)
+    try:
+        loaded = FeatureSet.load(path)
+        X = loaded.X
+    except StoreError:
+        return
+    # Some bytes of an HDF5 file mean nothing.
+    np.testing.assert_array_equal(X, features.X)
+    np.testing.assert_array_equal(loaded.y, features.y)
+    assert loaded.class_names == features.class_names
+
+
+@pytest.mark.parametrize("name", ["features", "labels", "sample_ids", "groups", "image_sha256"])
+def test_values_edited_with_h5py_are_found(path, name):
+    with h5py.File(path, "r+") as file:
+        values = file[name][()]
+        values[[0, 1]] = values[[1, 0]]
+        if name == "groups":
+            values[0] = b"z"
+        file[name][()] = values
+    with pytest.raises(StoreCorruptError):
+        _ = FeatureSet.load(path).X
+
+
+def test_an_edited_spec_is_found(path, spec):
+    with h5py.File(path, "r+") as file:
+        file.attrs["extraction_spec"] = np.bytes_(dataclasses.replace(spec, precision="float16").to_json())
+    with pytest.raises(StoreCorruptError, match="labels or names"):
+        FeatureSet.load(path)
+
+
+def test_a_file_of_a_later_version_says_so(path):
+    with h5py.File(path, "r+") as file:
+        file.attrs["format_version"] = 9
+    with pytest.raises(StoreError, match="format_version 9; expected a feature file of version 1"):
+        FeatureSet.load(path)
+
+
+def test_other_hdf5_and_other_files_are_refused(tmp_path):
+    with h5py.File(tmp_path / "other.h5", "w") as file:
+        file["features"] = np.ones((2, 2))
+    with pytest.raises(StoreError, match="no format_version"):
+        FeatureSet.load(tmp_path / "other.h5")
+    (tmp_path / "text.h5").write_text("text")
+    with pytest.raises(StoreError, match="not a readable HDF5 file"):
+        FeatureSet.load(tmp_path / "text.h5")
+    with pytest.raises(StoreError, match="does not exist"):
+        FeatureSet.load(tmp_path / "absent.h5")
+    with pytest.raises(StoreError, match="add a file name"):
+        FeatureSet(np.ones((1, 1), np.float32)).save(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"y": [0, 1]}, "2 y for 3 samples"),
+        ({"groups": ["a"]}, "1 groups for 3 samples"),
+        ({"y": [0, 1, 3], "class_names": ["a", "b"]}, "labels from 0 to 3"),
+        ({"y": [0, 1, -2]}, "labels from -2"),
+        ({"X": np.ones((3, 2), np.int64)}, "type int64"),
+        ({"X": np.ones(3, np.float32)}, r"shape \(3,\)"),
+    ],
+)
+def test_what_does_not_align_is_refused(changes, message):
+    arguments = {"X": np.ones((3, 2), np.float32), **changes}
+    with pytest.raises(StoreError, match=message):
+        FeatureSet(arguments.pop("X"), **arguments)
+
+
+def test_features_of_another_width_than_their_spec_are_refused(spec):
+    with pytest.raises(StoreError, match="the spec's 40"):
+        FeatureSet(np.ones((3, 2), np.float32), spec=spec)
+
+
+def test_a_full_disk_leaves_the_old_file(path):
+    before = path.read_bytes()
+    script = f"""
+import resource, signal
+import numpy as np
+from featx import FeatureSet, StoreError
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
+try:
+    FeatureSet(np.ones((500, 1000), np.float32)).save({str(path)!r})
+except StoreError as error:
+    assert "f.h5" in str(error) and "bytes free" in str(error), error
+else:
+    raise SystemExit("no error")
+"""
+    subprocess.run([sys.executable, "-c", script], check=True)
+    assert path.read_bytes() == before
+    assert [file.name for file in path.parent.iterdir()] == ["f.h5"]
+
+
+def test_the_spec_in_the_file_is_the_spec(path, spec):
+    with h5py.File(path) as file:
+        assert ExtractionSpec.from_json(file.attrs["extraction_spec"].decode()).key == spec.key
+        assert json.loads(file.attrs["extraction_spec"]) == json.loads(spec.to_json())

@@ -1,0 +1,233 @@
+"""The store: committed rows stay, damage is found before it is used, nobody needs a lock."""
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+import time
+
+import h5py
+import numpy as np
+import pytest
+
+from featx import (
+    FeatureExtractor,
+    FeatureStore,
+    FeatxWarning,
+    StoreCorruptError,
+    StoreError,
+    StoreMismatchError,
+)
+from tests.conftest import TINY
+
+
+@pytest.fixture
+def spec():
+    return FeatureExtractor(TINY).fit().spec_
+
+
+@pytest.fixture
+def store(tmp_path):
+    return FeatureStore(tmp_path)
+
+
+def rows(spec, start, stop):
+    """Digests and features that are a function of the row's number."""
+    digests = [f"{row:064x}" for row in range(start, stop)]
+    features = np.arange(start, stop)[:, None] + np.arange(spec.n_features)[None] / 100
+    return digests, features.astype(np.float32)
+
+
+def commit(shards, start, stop):
+    digests, features = rows(shards.spec, start, stop)
+    shards.commit(digests, features, {"engine": "test"})
+
+
+def shard_files(store):
+    return sorted(store.directory.glob("*/*.h5"))
+
+
+def test_rows_come_back_in_any_order(store, spec):
+    shards = store.open(spec)
+    commit(shards, 0, 5)
+    commit(shards, 5, 9)
+    digests, features = rows(spec, 0, 9)
+    order = [8, 0, 3, 3, 5]
+    reopened = store.open(spec)
+    assert len(reopened) == 9
+    np.testing.assert_array_equal(reopened.gather([digests[row] for row in order]), features[order])
+
+
+def test_rows_of_a_fresh_commit_can_be_read_at_once(store, spec):
+    shards = store.open(spec)
+    commit(shards, 0, 3)
+    digests, features = rows(spec, 0, 3)
+    assert digests[1] in shards
+    assert "f" * 64 not in shards
+    np.testing.assert_array_equal(shards.gather(digests), features)
+    assert shards.gather([]).shape == (0, spec.n_features)
+
+
+def test_the_same_rows_make_the_same_file(store, spec, tmp_path):
+    commit(store.open(spec), 0, 4)
+    time.sleep(1.1)  # HDF5 would stamp the time of day in seconds
+    other = FeatureStore(tmp_path / "other")
+    commit(other.open(spec), 0, 4)
+    (mine,), (theirs,) = shard_files(store), shard_files(other)
+    assert mine.name == theirs.name
+    assert mine.read_bytes() == theirs.read_bytes()
+
+
+def test_a_shard_is_plain_hdf5(store, spec):
+    commit(store.open(spec), 0, 4)
+    with h5py.File(shard_files(store)[0]) as file:
+        assert file["features"].shape == (4, spec.n_features)
+        assert file["image_sha256"][0] == b"0" * 64
+        metadata = json.loads(file.attrs["metadata"])
+    assert metadata == {"format_version": 1, "key": spec.key, "computed_with": {"engine": "test"}}
+
+
+def test_resume_false_takes_no_row_that_is_there(store, spec):
+    commit(store.open(spec), 0, 4)
+    assert len(store.open(spec, resume=False)) == 0
+
+
+def test_rows_of_this_run_come_before_those_of_earlier_ones(store, spec):
+    commit(store.open(spec), 0, 4)
+    shards = store.open(spec)
+    digests, features = rows(spec, 0, 2)
+    shards.commit(digests, features + 1, {})
+    np.testing.assert_array_equal(shards.gather(digests), features + 1)
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_any_flipped_bit_or_cut_is_found_and_the_rest_kept(store, spec, seed):
+    rng = np.random.default_rng(seed)
+    shards = store.open(spec)
+    commit(shards, 0, 4)
+    commit(shards, 4, 8)
+    victim = shard_files(store)[seed % 2]
+    data = bytearray(victim.read_bytes())
+    if seed % 3:
+        data[rng.integers(len(data))] ^= 1 << rng.integers(8)
+    else:
+        del data[rng.integers(len(data)) :]
+    victim.write_bytes(data)
+    with pytest.warns(FeatxWarning, match="set aside"):
+        reopened = store.open(spec)
+    assert len(reopened) == 4
+    assert not victim.exists()
+    assert victim.with_name(f"{victim.name}.corrupt").exists()
+
+
+def test_a_shard_damaged_after_it_was_opened_is_never_returned(store, spec):
+    commit(store.open(spec), 0, 4)
+    shards = store.open(spec)
+    victim = shard_files(store)[0]
+    victim.write_bytes(victim.read_bytes()[:-1])
+    with pytest.warns(FeatxWarning), pytest.raises(StoreCorruptError, match="run the same command again"):
+        shards.gather(rows(spec, 0, 1)[0])
+
+
+def test_a_shard_of_another_extraction_is_not_used(store, spec):
+    other = dataclasses.replace(spec, pooling="max")
+    commit(store.open(other), 0, 4)
+    (foreign,) = shard_files(store)
+    directory = store.directory / spec.directory_name
+    directory.mkdir()
+    foreign.rename(directory / foreign.name)
+    with pytest.warns(FeatxWarning, match="another extraction"):
+        assert len(store.open(spec)) == 0
+
+
+def test_nonfinite_rows_in_a_shard_are_not_used(store, spec):
+    shards = store.open(spec)
+    digests, features = rows(spec, 0, 2)
+    features[1, 3] = np.nan
+    shards.commit(digests, features, {})
+    with pytest.warns(FeatxWarning, match="set aside"):
+        assert len(store.open(spec)) == 0
+
+
+def test_a_folder_of_another_spec_is_refused_with_the_fields(store, spec):
+    directory = store.directory / spec.directory_name
+    directory.mkdir(parents=True)
+    other = dataclasses.replace(spec, pooling="max", input_size=(8, 8))
+    (directory / "spec.json").write_text(other.to_json())
+    with pytest.raises(StoreMismatchError, match="pooling: found max, expected avg") as caught:
+        store.open(spec)
+    assert set(caught.value.differences) == {"pooling", "input_size"}
+
+
+def test_a_damaged_spec_costs_no_row(store, spec):
+    commit(store.open(spec), 0, 4)
+    (store.directory / spec.directory_name / "spec.json").write_text("{")
+    with pytest.warns(FeatxWarning, match="set aside"):
+        assert len(store.open(spec)) == 4
+
+
+def test_entries_and_find(store, spec):
+    commit(store.open(spec), 0, 4)
+    other = dataclasses.replace(spec, pooling="max")
+    store.open(other)
+    assert {entry.spec.pooling: entry.n_samples for entry in store.entries()} == {"avg": 4, "max": 0}
+    assert store.find(spec.key[:8]).spec == spec
+    assert store.find(spec.directory_name).spec == spec
+    for key in ("", "zzz"):
+        with pytest.raises(StoreError, match="the start of one key"):
+            store.find(key)
+
+
+def test_an_empty_store_is_empty(store):
+    assert store.entries() == []
+    assert store.verify() == []
+    assert store.prune() == []
+
+
+def test_verify_names_the_damage(store, spec):
+    shards = store.open(spec)
+    commit(shards, 0, 4)
+    commit(shards, 4, 6)
+    victim = shard_files(store)[0]
+    victim.write_bytes(b"")
+    with pytest.warns(FeatxWarning):
+        (check,) = store.verify()
+    assert check.damaged == (victim.name,)
+    assert check.n_shards == 1
+    (check,) = store.verify()
+    assert check.damaged == ()
+
+
+def test_prune_deletes_what_is_named_and_what_was_left_behind(store, spec):
+    commit(store.open(spec), 0, 4)
+    kept = store.open(dataclasses.replace(spec, pooling="max"))
+    corrupt = kept.directory / "000001-ab.h5.corrupt"
+    corrupt.touch()
+    doomed = [store.directory / spec.directory_name, corrupt]
+    assert sorted(store.prune([spec.key], dry_run=True)) == sorted(doomed)
+    assert all(path.exists() for path in doomed)
+    assert sorted(store.prune([spec.key])) == sorted(doomed)
+    assert [entry.spec.pooling for entry in store.entries()] == ["max"]
+
+
+def test_the_leavings_of_a_dead_process_are_swept_those_of_a_living_one_kept(store, spec):
+    directory = store.open(spec).directory
+    dead = subprocess.run(
+        [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True
+    )
+    names = {pid: f".featx-{pid}-{'0' * 32}.tmp" for pid in (int(dead.stdout), os.getpid())}
+    for name in names.values():
+        (directory / name).touch()
+        os.utime(directory / name, (0, 0))
+    fresh = directory / f".featx-{int(dead.stdout)}-{'1' * 32}.tmp"
+    fresh.touch()
+    store.open(spec)
+    left = {path.name for path in directory.glob(".featx-*")}
+    assert left == {names[os.getpid()], fresh.name}
+
+
+def test_shards_stay_small_for_wide_features(store, spec):
+    wide = dataclasses.replace(spec, feature_blocks=(("top:none", 25_088),))
+    assert store.open(wide).rows_per_shard == 16 * 2**20 // (4 * 25_088)
+    assert store.open(spec).rows_per_shard == 1024
