@@ -42,6 +42,8 @@ _HOMES = {
         "as_source",
     ),
     "featx.features.backbones": ("BackboneSpec", "list_backbones", "load_backbone", "register_backbone"),
+    "featx.features.extraction": ("extract",),
+    "featx.features.extractor": ("FeatureExtractor",),
     "featx.features.feature_set": ("FeatureSet",),
     "featx.features.fingerprint": ("ExtractionSpec",),
     "featx.features.store": ("FeatureStore",),

@@ -1,0 +1,182 @@
+"""Images to features: puts a source, a store and an `ExtractionRun` together into a `FeatureSet`."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from time import perf_counter
+from typing import Any, Literal
+
+import numpy as np
+from sklearn.base import clone
+
+from featx.checks import check_choice, check_positive, explain
+from featx.errors import SourceError
+from featx.features.extractor import FeatureExtractor
+from featx.features.feature_set import DTYPES, Dtype, FeatureSet, Rows, to_dtype
+from featx.features.pipeline import decode_ahead
+from featx.features.run import ExtractionRun
+from featx.features.store import FeatureStore
+from featx.files import StrPath
+from featx.images.base import ImageSource
+from featx.images.sources import as_source
+from featx.progress import progress_bar
+
+OnError = Literal["raise", "skip"]
+
+# Decoded images kept ahead of the forward pass, in batches: enough to ride out a few large files.
+_BATCHES_AHEAD = 4
+
+
+def extract(
+    source: Any,
+    extractor: FeatureExtractor | str = "efficientnet_lite0",
+    *,
+    store: StrPath | FeatureStore | None = "cache",
+    dtype: Dtype = "float32",
+    resume: bool = True,
+    on_error: OnError = "raise",
+    workers: int | None = None,
+    verbose: int = 0,
+) -> FeatureSet:
+    """Embed every image of a source, taking from the store what is there.
+
+    Parameters
+    ----------
+    source : ImageSource, path-like, sequence of path-like, ndarray, or data set
+        Anything that `featx.as_source` takes.
+    extractor : FeatureExtractor or str, default="efficientnet_lite0"
+        What to extract; a string is a backbone's name.
+    store : path-like, FeatureStore or None, default="cache"
+        Where rows are kept. None keeps them nowhere.
+    dtype : {"float32", "float16"}, default="float32"
+        Of the result; the store keeps float32.
+    resume : bool, default=True
+        False embeds every image anew.
+    on_error : {"raise", "skip"}, default="raise"
+        What to do about an image that cannot be used: stop, keeping what is computed, or leave it out
+        and list it in the result's ``report``.
+    workers : int, optional
+        Threads that decode; by default one for each processor.
+    verbose : int, default=0
+        1 shows a progress bar where stderr is a terminal.
+
+    Returns
+    -------
+    FeatureSet
+        With its ``report``, an `ExtractionReport`. Rows are in the source's order; images that are equal
+        byte for byte are in one group.
+
+    Raises
+    ------
+    SourceError
+        When the source is not usable, or an image is not and ``on_error="raise"``.
+    StoreError
+        When rows cannot be written; those committed are kept.
+
+    Examples
+    --------
+    >>> images = np.zeros((3, 32, 32, 3), np.uint8)
+    >>> extractor = FeatureExtractor("MobileNetV2", input_size=(32, 32), weights=None)
+    >>> features = extract(images, extractor, store=getfixture("tmp_path"))
+    >>> features.X.shape, features.report.n_computed, features.report.n_cached
+    ((3, 1280), 1, 2)
+    """
+    started = perf_counter()
+    check_choice("on_error", on_error, ("raise", "skip"), SourceError)
+    check_choice("dtype", dtype, DTYPES, SourceError)
+    n_threads = _available_cpus() if workers is None else workers
+    check_positive("workers", n_threads, SourceError)
+    source = as_source(source)
+    chosen = FeatureExtractor(extractor) if isinstance(extractor, str) else extractor
+    if not hasattr(chosen, "spec_"):
+        chosen = clone(chosen).fit()
+    spec = chosen.spec_
+    with _opened(store) as opened:
+        shards = opened.open(spec, resume=resume)
+        run = ExtractionRun(source, shards, chosen.compile, chosen.batch_size, on_error)
+        n_ahead = _BATCHES_AHEAD * chosen.batch_size
+        samples = decode_ahead(source, spec.input_size, run.is_known, n_threads, n_ahead)
+        with progress_bar("Embedding", len(source), verbose, "images") as advance:
+            run.execute(samples, advance)
+        features = _feature_set(source, run, dtype)
+        features.report = run.report(perf_counter() - started)
+        if store is None:
+            # The store vanishes with this block.
+            _ = features.X
+    return features
+
+
+def _feature_set(source: ImageSource, run: ExtractionRun, dtype: Dtype) -> FeatureSet:
+    kept = [index for index in range(len(source)) if index not in run.failures]
+    if not kept:
+        first = run.failures[0]
+        received = f"{len(source)} images of which none is usable ({first.sample_id}: {first.reason})"
+        raise SourceError(explain(received, "at least one", "check the images"))
+    digests = [str(run.digests[index]) for index in kept]
+    groups = None if source.groups is None else [source.groups[index] for index in kept]
+
+    def read(start: int, stop: int) -> np.ndarray:
+        return to_dtype(run.shards.gather(digests[start:stop]), dtype)
+
+    return FeatureSet(
+        Rows((len(kept), run.shards.spec.n_features), dtype, read),
+        source.labels[kept],
+        sample_ids=[source.sample_ids[index] for index in kept],
+        class_names=source.class_names,
+        groups=merge_groups(groups, digests),
+        image_sha256=digests,
+        spec=run.shards.spec,
+    )
+
+
+def merge_groups(groups: Sequence[str] | None, image_sha256: Sequence[str]) -> list[str]:
+    """Groups that no split may part: the user's own, joined wherever they share an image byte for byte.
+
+    Parameters
+    ----------
+    groups : sequence of str or None
+        None where the user gave none.
+    image_sha256 : sequence of str
+
+    Returns
+    -------
+    list of str
+        Without groups, each image's digest. Otherwise each user's group, or the first of those it is
+        joined with.
+
+    Examples
+    --------
+    >>> merge_groups(["a", "b", "c", "c"], ["1", "1", "2", "3"])
+    ['a', 'a', 'c', 'c']
+    """
+    if groups is None:
+        return list(image_sha256)
+    parents: dict[str, str] = {}
+
+    def root(group: str) -> str:
+        while parents.setdefault(group, group) != group:
+            # Halving the path keeps long chains of joined groups short.
+            parents[group] = group = parents[parents[group]]
+        return group
+
+    first_group: dict[str, str] = {}
+    for group, digest in zip(groups, image_sha256, strict=True):
+        parents[root(group)] = root(first_group.setdefault(digest, group))
+    return [root(group) for group in groups]
+
+
+@contextmanager
+def _opened(store: StrPath | FeatureStore | None) -> Iterator[FeatureStore]:
+    if store is None:
+        with tempfile.TemporaryDirectory(prefix="featx-") as root:
+            yield FeatureStore(root)
+    else:
+        yield store if isinstance(store, FeatureStore) else FeatureStore(store)
+
+
+def _available_cpus() -> int:
+    # A container's or a batch system's share, not the machine's count.
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

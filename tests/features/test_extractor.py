@@ -1,0 +1,165 @@
+"""FeatureExtractor: a scikit-learn transformer that runs the backbone once per distinct image."""
+
+import pickle
+
+import joblib
+import numpy as np
+import pytest
+from sklearn.base import clone
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.pipeline import Pipeline
+
+from featx import (
+    BackboneError,
+    BackboneSpec,
+    DecodeError,
+    FeatureExtractor,
+    FeatureStore,
+    StoreMismatchError,
+)
+from featx.features.engines import KerasEngine
+from tests.conftest import TINY, build_tiny, make_images, write_class_folder
+
+
+@pytest.fixture
+def n_embedded(monkeypatch):
+    """Counts the images that real forward passes embed, padding left out."""
+    counted = []
+    original = KerasEngine.__call__
+
+    def count(self, images):
+        counted.append(int(images.any(axis=(1, 2, 3)).sum()))
+        return original(self, images)
+
+    monkeypatch.setattr(KerasEngine, "__call__", count)
+    return counted
+
+
+def pipeline(store):
+    return Pipeline([("embed", FeatureExtractor(TINY, store=store)), ("head", LogisticRegression())])
+
+
+@pytest.mark.parametrize("kind", ["arrays", "paths", "array of paths"])
+def test_a_grid_search_embeds_every_image_once(tmp_path, n_embedded, kind):
+    images, y = make_images(24), np.array([0, 1] * 12)
+    if kind != "arrays":
+        folder = write_class_folder(tmp_path / "images", 24)
+        images = sorted(str(path) for path in folder.rglob("*.*"))
+        y = np.array(["light" in path for path in images])
+        images = np.array(images) if kind == "array of paths" else images
+    search = GridSearchCV(pipeline(tmp_path / "store"), {"head__C": [0.01, 1.0, 100.0]}, cv=4)
+    search.fit(images, y)
+    assert sum(n_embedded) == 24
+    assert search.best_score_ == 1.0
+    assert search.predict(images).shape == (24,)
+    assert sum(n_embedded) == 24
+
+
+def test_worker_processes_share_the_store(tmp_path):
+    model = pipeline(tmp_path)
+    # A worker process knows only the names that featx brings, so it is told the whole spec.
+    model.set_params(embed__backbone=BackboneSpec(TINY, build_tiny, "unit", (16, 16), 12, "random"))
+    scores = cross_val_score(model, make_images(24), [0, 1] * 12, cv=3, n_jobs=2)
+    assert scores.mean() == 1.0
+    assert FeatureStore(tmp_path).entries()[0].n_samples >= 24
+
+
+def test_searching_the_extractors_own_parameters(tmp_path, n_embedded):
+    search = GridSearchCV(pipeline(tmp_path), {"embed__pooling": ["avg", "max"]}, cv=3)
+    search.fit(make_images(12), [0, 1] * 6)
+    assert sum(n_embedded) == 24
+
+
+def test_clone_and_pickle_keep_the_parameters_and_the_features(images):
+    extractor = FeatureExtractor(TINY, pooling="max", batch_size=5).fit()
+    expected = extractor.transform(images)
+    assert clone(extractor).get_params() == extractor.get_params()
+    for copy in (clone(extractor).fit(), pickle.loads(pickle.dumps(extractor))):
+        np.testing.assert_array_equal(copy.transform(images), expected)
+
+
+def test_own_models_survive_clone_and_worker_processes(tmp_path):
+    extractor = FeatureExtractor(build_tiny((16, 16), None), preprocessing="unit", store=tmp_path).fit()
+    assert clone(extractor).fit().spec_.key == extractor.spec_.key
+    images = make_images(3)
+    expected = extractor.transform(images)
+    (found,) = joblib.Parallel(n_jobs=2)([joblib.delayed(extractor.transform)(images)])
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_names_of_the_columns():
+    extractor = FeatureExtractor(TINY, taps=("first",), pooling="avg+max").fit()
+    names = extractor.get_feature_names_out()
+    assert len(names) == extractor.n_features_out_ == 16
+    assert [names[0], names[8]] == ["first:avg_0", "first:max_0"]
+
+
+def test_fit_looks_at_no_image():
+    assert FeatureExtractor(TINY).fit(["no/such/file.png"]).n_features_out_ == 12
+
+
+def test_transform_never_drops_a_row(tmp_path):
+    (tmp_path / "a.png").write_bytes(b"")
+    with pytest.raises(DecodeError, match=r"a\.png: empty file"):
+        FeatureExtractor(TINY).fit_transform([tmp_path / "a.png"])
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"batch_size": 0},
+        {"batch_size": 2.5},
+        {"n_views": 2},
+        {"precision": "float8"},
+        {"engine": "fast"},
+        {"pooling": "sum"},
+        {"taps": ("nowhere",)},
+        {"random_state": "x"},
+        {"random_state": np.random.default_rng(0)},
+        {"backbone": "tinny"},
+    ],
+    ids=str,
+)
+def test_unusable_parameters_are_refused_in_fit(parameters):
+    extractor = FeatureExtractor(**{"backbone": TINY, **parameters})
+    with pytest.raises(BackboneError, match="expected"):
+        extractor.fit()
+
+
+class TestFromSpec:
+    @pytest.mark.parametrize(
+        "parameters",
+        [
+            {},
+            {"pooling": "avg+max", "taps": ("first", "top"), "input_size": (20, 17)},
+            {"weights": None, "random_state": 5},
+            {"preprocessing": "tf"},
+        ],
+        ids=str,
+    )
+    def test_a_spec_gives_its_extractor_back(self, parameters):
+        spec = FeatureExtractor(TINY, **parameters).fit().spec_
+        assert FeatureExtractor.from_spec(spec, batch_size=7).spec_ == spec
+
+    def test_own_models_are_asked_for(self):
+        spec = FeatureExtractor(build_tiny((16, 16), None), preprocessing="unit").fit().spec_
+        with pytest.raises(BackboneError, match="pass backbone"):
+            FeatureExtractor.from_spec(spec)
+
+    def test_own_models_are_recognised_whatever_their_name(self):
+        model = build_tiny((16, 16), None)
+        spec = FeatureExtractor(model, preprocessing="unit").fit().spec_
+        model.name = "renamed"
+        assert FeatureExtractor.from_spec(spec, model).n_features_out_ == 12
+
+    def test_another_model_is_refused_with_the_fields(self):
+        spec = FeatureExtractor(build_tiny((16, 16), None), preprocessing="unit").fit().spec_
+        with pytest.raises(StoreMismatchError, match="weights_sha256"):
+            FeatureExtractor.from_spec(spec, build_tiny((16, 16), None))
+
+    def test_another_decoder_is_refused(self, monkeypatch):
+        spec = FeatureExtractor(TINY).fit().spec_
+        monkeypatch.setattr("featx.features.extractor.pixels_sha256", lambda: "f" * 64)
+        with pytest.raises(StoreMismatchError, match="pixels_sha256"):
+            FeatureExtractor.from_spec(spec)
