@@ -47,6 +47,10 @@ _HOMES = {
     "featx.features.feature_set": ("FeatureSet",),
     "featx.features.fingerprint": ("ExtractionSpec",),
     "featx.features.store": ("FeatureStore",),
+    "featx.heads.persistence": ("ModelFile", "load_head", "save_head"),
+    "featx.heads.search": ("HeadSearch",),
+    "featx.heads.spaces": ("HeadSpec", "list_heads", "register_head"),
+    "featx.heads.splits": ("holdout_split",),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 

@@ -1,0 +1,1 @@
+"""Features to the best head. Nothing here knows images or Keras."""

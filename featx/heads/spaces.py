@@ -1,0 +1,172 @@
+"""What is searched: heads with their parameter grids, by name.
+
+Every head is a scikit-learn Pipeline whose first step scales and whose last step, ``head``, classifies,
+so that scaling is always fitted inside the fold. Grids are centred on what suits pooled embeddings: a few
+hundred to a few thousand standardised columns, where useful penalties are stronger than scikit-learn's
+defaults.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from sklearn.base import BaseEstimator
+from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.neural_network import MLPClassifier
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC, LinearSVC
+
+from featx.checks import explain, suggest
+from featx.errors import HeadError
+
+
+@dataclass(frozen=True)
+class HeadSpec:
+    """A head and the parameters to try.
+
+    Parameters
+    ----------
+    name : str
+        By which it is asked for.
+    estimator : estimator
+        Not fitted; usually a Pipeline, so that scaling happens inside the fold.
+    param_grid : mapping of str to sequence, or sequence of such mappings
+        As for scikit-learn's ``GridSearchCV``.
+
+    Examples
+    --------
+    >>> from sklearn.naive_bayes import GaussianNB
+    >>> register_head(HeadSpec("bayes_example", GaussianNB(), {"var_smoothing": [1e-9, 1e-6]}))
+    >>> [spec.name for spec in list_heads("bayes*")]
+    ['bayes_example']
+    """
+
+    name: str
+    estimator: BaseEstimator
+    param_grid: Mapping[str, Sequence[Any]] | Sequence[Mapping[str, Sequence[Any]]]
+
+
+def _scaled(head: BaseEstimator) -> Pipeline:
+    return Pipeline([("scale", StandardScaler()), ("head", head)])
+
+
+def _powers_of_ten(first: int, last: int) -> list[float]:
+    return [float(power) for power in np.logspace(first, last, last - first + 1)]
+
+
+_REGISTRY = {
+    spec.name: spec
+    for spec in (
+        HeadSpec(
+            "logistic_regression",
+            _scaled(LogisticRegression(max_iter=2000)),
+            {"head__C": _powers_of_ten(-4, 1)},
+        ),
+        # A weaker penalty takes liblinear ten times as long and has not won on pooled embeddings.
+        HeadSpec("linear_svm", _scaled(LinearSVC(max_iter=5000)), {"head__C": _powers_of_ten(-5, -2)}),
+        HeadSpec(
+            "rbf_svm",
+            _scaled(SVC()),
+            {"head__C": _powers_of_ten(0, 2), "head__gamma": ["scale", 1e-4, 3e-4, 3e-3]},
+        ),
+        HeadSpec(
+            "mlp",
+            _scaled(MLPClassifier(early_stopping=True)),
+            {"head__hidden_layer_sizes": [(64,), (256,)], "head__alpha": [1e-4, 1.0]},
+        ),
+        HeadSpec(
+            "knn",
+            # Trees do not help in a thousand dimensions.
+            _scaled(KNeighborsClassifier(algorithm="brute", metric="cosine", weights="distance")),
+            {"head__n_neighbors": [1, 5, 15, 35]},
+        ),
+    )
+}
+
+_SPACES = {"default": tuple(_REGISTRY)}
+
+
+def register_head(spec: HeadSpec) -> None:
+    """Make a head known by its name; a name that is taken is replaced.
+
+    Parameters
+    ----------
+    spec : HeadSpec
+
+    Examples
+    --------
+    See `HeadSpec`.
+    """
+    _REGISTRY[spec.name] = spec
+
+
+def list_heads(pattern: str = "*") -> list[HeadSpec]:
+    """The registered heads, in the order of registration.
+
+    Parameters
+    ----------
+    pattern : str, default="*"
+        Shell-style; case is ignored.
+
+    Returns
+    -------
+    list of HeadSpec
+
+    Examples
+    --------
+    >>> [spec.name for spec in list_heads("*svm")]
+    ['linear_svm', 'rbf_svm']
+    """
+    return [spec for spec in _REGISTRY.values() if fnmatch.fnmatchcase(spec.name.lower(), pattern.lower())]
+
+
+def resolve_heads(heads: str | HeadSpec | Sequence[str | HeadSpec]) -> list[HeadSpec]:
+    """The heads that are meant by a space's name, a head's name, a spec, or a list of those.
+
+    Parameters
+    ----------
+    heads : str, HeadSpec or sequence of those
+        "default" is every head that featx brings.
+
+    Returns
+    -------
+    list of HeadSpec
+
+    Raises
+    ------
+    HeadError
+        When a name is unknown, stands twice, or there is nothing to search.
+
+    Examples
+    --------
+    >>> [spec.name for spec in resolve_heads("default")]
+    ['logistic_regression', 'linear_svm', 'rbf_svm', 'mlp', 'knn']
+    >>> resolve_heads("logistic")
+    Traceback (most recent call last):
+    featx.errors.HeadError: received the head 'logistic'; expected a registered head or space; ...
+    """
+    if isinstance(heads, str | HeadSpec) or not isinstance(heads, Iterable):
+        heads = [heads]
+    specs: list[HeadSpec] = []
+    for head in heads:
+        if isinstance(head, HeadSpec):
+            specs.append(head)
+        elif head in _SPACES:
+            specs += [_REGISTRY[name] for name in _SPACES[head]]
+        elif head in _REGISTRY:
+            specs.append(_REGISTRY[head])
+        else:
+            expected, remedy = "a registered head or space", suggest(str(head), [*_REGISTRY, *_SPACES])
+            raise HeadError(explain(f"the head {head!r}", expected, remedy))
+    names = [spec.name for spec in specs]
+    if not names:
+        raise HeadError(explain("no heads", "at least one", f"choose from {', '.join(_REGISTRY)}"))
+    if len(set(names)) < len(names):
+        raise HeadError(explain(f"the heads {', '.join(names)}", "each once", "drop the repeated ones"))
+    return specs
