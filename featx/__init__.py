@@ -51,6 +51,7 @@ _HOMES = {
     "featx.heads.search": ("HeadSearch",),
     "featx.heads.spaces": ("HeadSpec", "list_heads", "register_head"),
     "featx.heads.splits": ("holdout_split",),
+    "featx.insight.evaluation": ("Evaluation", "evaluate"),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 

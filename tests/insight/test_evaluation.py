@@ -1,0 +1,417 @@
+"""evaluate() against scikit-learn's metrics, and its intervals against a plain loop and against chance."""
+
+import json
+import tracemalloc
+from dataclasses import fields
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.datasets import load_digits, load_iris
+from sklearn.exceptions import NotFittedError
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import (
+    accuracy_score,
+    balanced_accuracy_score,
+    confusion_matrix,
+    f1_score,
+    log_loss,
+    precision_recall_fscore_support,
+    precision_score,
+    recall_score,
+    roc_auc_score,
+)
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.svm import SVC, LinearSVC
+
+from featx import HeadError, evaluate
+from featx.insight import evaluation as module
+from featx.insight.evaluation import _bootstrap, _label_metrics, _probability_metrics, _score_metrics
+
+each_problem = pytest.mark.parametrize(
+    ("seed", "n_classes"), [(0, 2), (1, 2), (2, 3), (3, 5)], ids=["binary", "binary again", "three", "five"]
+)
+
+
+class LabelHead(ClassifierMixin, BaseEstimator):
+    """A head whose answers are its features: the predicted class stands in the first column."""
+
+    def __init__(self, n_classes=2):
+        self.n_classes = n_classes
+
+    def fit(self, X=None, y=None):  # noqa: ARG002 - scikit-learn's signature
+        self.classes_ = np.arange(self.n_classes)
+        return self
+
+    def predict(self, X):
+        return np.asarray(X)[:, 0].astype(int)
+
+
+class ProbabilityHead(LabelHead):
+    """A head whose features are its probabilities."""
+
+    def predict_proba(self, X):
+        return np.asarray(X)
+
+    def predict(self, X):
+        return np.asarray(X).argmax(axis=1)
+
+
+def draw_problem(seed, n_classes, n_samples=200, *, n_steps=20):
+    """Probabilities in few steps, so that many are tied, and classes that follow them more or less."""
+    rng = np.random.default_rng(seed)
+    probabilities = rng.multinomial(n_steps, rng.dirichlet(np.ones(n_classes), n_samples)) / n_steps
+    y = np.array([rng.choice(n_classes, p=row / row.sum()) for row in probabilities + 0.1])
+    return probabilities, y
+
+
+def evaluate_probabilities(probabilities, y, **options):
+    options = {"n_resamples": 50} | options
+    return evaluate(ProbabilityHead(probabilities.shape[1]).fit(), probabilities, y, **options)
+
+
+def area(y, probabilities, **options):
+    if probabilities.shape[1] == 2:
+        return roc_auc_score(y, probabilities[:, 1], **options)
+    return roc_auc_score(y, probabilities, multi_class="ovr", average="macro", **options)
+
+
+def expected_calibration_error(y, probabilities, n_bins=15):
+    """The definition, bin by bin."""
+    confidence, is_right = probabilities.max(axis=1), probabilities.argmax(axis=1) == y
+    total = 0.0
+    for low, high in pairwise(np.linspace(0, 1, n_bins + 1)):
+        in_bin = (confidence >= low) & ((confidence < high) | (high == 1))
+        if in_bin.any():
+            total += in_bin.mean() * abs(is_right[in_bin].mean() - confidence[in_bin].mean())
+    return total
+
+
+# ----------------------------------------------------------------------------- the same as scikit-learn's
+
+
+@each_problem
+def test_every_metric_is_scikit_learns(seed, n_classes):
+    probabilities, y = draw_problem(seed, n_classes)
+    found = evaluate_probabilities(probabilities, y)
+    predicted = probabilities.argmax(axis=1)
+    assert found.accuracy == pytest.approx(accuracy_score(y, predicted))
+    assert found.balanced_accuracy == pytest.approx(balanced_accuracy_score(y, predicted))
+    assert found.roc_auc == pytest.approx(area(y, probabilities))
+    assert found.log_loss == pytest.approx(log_loss(y, probabilities))
+    assert found.ece == pytest.approx(expected_calibration_error(y, probabilities))
+    assert np.array_equal(found.confusion_matrix, confusion_matrix(y, predicted))
+
+
+@each_problem
+def test_every_metric_of_a_class_is_scikit_learns(seed, n_classes):
+    probabilities, y = draw_problem(seed, n_classes)
+    found = evaluate_probabilities(probabilities, y).per_class
+    expected = precision_recall_fscore_support(y, probabilities.argmax(axis=1))
+    for name, values in zip(("precision", "recall", "f1", "n_samples"), expected, strict=True):
+        assert [getattr(one, name) for one in found] == pytest.approx(values.tolist())
+
+
+@pytest.mark.parametrize("n_steps", [1, 2, 10])
+def test_ties_count_half_in_the_area(n_steps):
+    probabilities, y = draw_problem(0, 2, n_steps=n_steps)
+    assert len(np.unique(probabilities)) == n_steps + 1
+    assert evaluate_probabilities(probabilities, y).roc_auc == pytest.approx(area(y, probabilities))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_certain_error_costs_what_scikit_learn_makes_it_cost(dtype):
+    probabilities, y = np.array([[1, 0], [0, 1], [0.5, 0.5]], dtype), np.array([1, 0, 1])
+    expected = log_loss(y, probabilities)
+    assert evaluate_probabilities(probabilities, y).log_loss == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_fitted_head_is_scored_on_its_own_classes():
+    X, y = load_digits(return_X_y=True)
+    names = np.array([f"digit {label}" for label in range(10)])[y]
+    head = KNeighborsClassifier().fit(X[:300], names[:300])
+    found = evaluate(head, X[300:600], names[300:600], n_resamples=20)
+    assert found.accuracy == pytest.approx(head.score(X[300:600], names[300:600]))
+    assert found.class_names == tuple(head.classes_)
+
+
+@pytest.mark.parametrize("kind", ["multi-class", "binary"])
+@pytest.mark.parametrize("head", [LinearSVC(), SVC()], ids=["linear", "rbf"])
+def test_a_head_without_probabilities_is_ranked_by_its_decisions(head, kind):
+    X, y = load_digits(return_X_y=True)
+    if kind == "binary":
+        y = (y > 4).astype(int)
+    head.fit(X[:300] / 16, y[:300])
+    found = evaluate(head, X[300:600] / 16, y[300:600], n_resamples=20)
+    decisions = head.decision_function(X[300:600] / 16)
+    if kind == "binary":
+        expected = roc_auc_score(y[300:600], decisions)
+    else:
+        expected = np.mean([roc_auc_score(y[300:600] == label, decisions[:, label]) for label in range(10)])
+    assert found.roc_auc == pytest.approx(expected)
+    assert (found.log_loss, found.log_loss_ci, found.ece, found.ece_ci) == (None,) * 4
+
+
+def test_a_head_that_only_classifies_has_no_area():
+    found = evaluate(LabelHead().fit(), [[0], [1], [1]], [0, 1, 0])
+    assert found.accuracy == pytest.approx(2 / 3)
+    assert (found.roc_auc, found.roc_auc_ci, found.log_loss, found.ece) == (None,) * 4
+
+
+# --------------------------------------------------------------------------------------------- weights
+
+
+@each_problem
+def test_weighted_metrics_are_scikit_learns(seed, n_classes):
+    # A resample is a vector of counts, so this is what the intervals are made of.
+    probabilities, y = draw_problem(seed, n_classes)
+    predicted, classes = probabilities.argmax(axis=1), range(n_classes)
+    weights = np.random.default_rng(seed).integers(0, 4, (3, len(y))).astype(float)
+    labels = _label_metrics(y, predicted, n_classes)(weights)
+    scores = _score_metrics(y, probabilities)(weights)
+    losses = _probability_metrics(y, probabilities)(weights)
+    for row, weight in enumerate(weights):
+        w = {"sample_weight": weight}
+        assert labels["accuracy"][row] == pytest.approx(accuracy_score(y, predicted, **w))
+        assert labels["balanced_accuracy"][row] == pytest.approx(balanced_accuracy_score(y, predicted, **w))
+        assert scores["roc_auc"][row] == pytest.approx(area(y, probabilities, **w))
+        assert losses["log_loss"][row] == pytest.approx(log_loss(y, probabilities, **w))
+        for name, score in {"precision": precision_score, "recall": recall_score, "f1": f1_score}.items():
+            expected = score(y, predicted, labels=classes, average=None, **w)
+            assert labels[name][row].tolist() == pytest.approx(expected.tolist())
+
+
+def test_a_weight_of_two_is_a_sample_that_stands_twice():
+    probabilities, y = draw_problem(0, 3)
+    counts = np.random.default_rng(0).integers(0, 3, len(y))
+    rows = np.repeat(np.arange(len(y)), counts)
+    weighted = _probability_metrics(y, probabilities)(counts[None].astype(float))
+    repeated = evaluate_probabilities(probabilities[rows], y[rows])
+    assert weighted["ece"][0] == pytest.approx(repeated.ece)
+    assert weighted["log_loss"][0] == pytest.approx(repeated.log_loss)
+
+
+# ------------------------------------------------------------------------------------------- intervals
+
+
+@each_problem
+@pytest.mark.parametrize("grouped", [False, True])
+def test_intervals_are_those_of_a_loop_that_draws_samples_and_calls_scikit_learn(seed, n_classes, grouped):
+    probabilities, y = draw_problem(seed, n_classes, n_samples=120)
+    groups = np.arange(120) // 3 if grouped else None
+    draws = {"accuracy": [], "balanced_accuracy": [], "roc_auc": [], "log_loss": [], "ece": []}
+    for counts in np.concatenate(list(_bootstrap(120, groups, 60, random_state=7))):
+        rows = np.repeat(np.arange(120), counts.astype(int))
+        truth, drawn = y[rows], probabilities[rows]
+        draws["accuracy"].append(accuracy_score(truth, drawn.argmax(axis=1)))
+        draws["balanced_accuracy"].append(balanced_accuracy_score(truth, drawn.argmax(axis=1)))
+        draws["roc_auc"].append(area(truth, drawn))
+        draws["log_loss"].append(log_loss(truth, drawn, labels=range(n_classes)))
+        draws["ece"].append(expected_calibration_error(truth, drawn))
+    found = evaluate_probabilities(probabilities, y, groups=groups, n_resamples=60, random_state=7)
+    for name, values in draws.items():
+        assert getattr(found, f"{name}_ci") == pytest.approx(np.quantile(values, [0.025, 0.975])), name
+
+
+def test_a_resample_draws_as_many_samples_as_there_are():
+    (counts,) = _bootstrap(50, None, 200, random_state=0)
+    assert counts.shape == (200, 50)
+    assert (counts.sum(axis=1) == 50).all()
+    # Every sample is drawn as often as any other: 200 times, give or take five standard deviations.
+    assert np.abs(counts.sum(axis=0) - 200).max() < 5 * np.sqrt(200)
+
+
+def test_a_resample_draws_whole_groups():
+    groups = np.array(["a", "b", "b", "c", "c", "c"])
+    (counts,) = _bootstrap(6, groups, 100, random_state=0)
+    assert (counts[:, 1] == counts[:, 2]).all()
+    assert (counts[:, 3:] == counts[:, 3:4]).all()
+    assert (counts[:, [0, 1, 3]].sum(axis=1) == 3).all()
+
+
+def test_blocks_change_nothing(monkeypatch):
+    probabilities, y = draw_problem(0, 3)
+    whole = evaluate_probabilities(probabilities, y)
+    monkeypatch.setattr(module, "_BLOCK_BYTES", 8 * len(y) * 7)
+    assert len(list(_bootstrap(len(y), None, 50, 0))) == 8
+    in_blocks = evaluate_probabilities(probabilities, y)
+    assert in_blocks.accuracy_ci == whole.accuracy_ci
+    assert in_blocks.log_loss_ci == pytest.approx(whole.log_loss_ci)
+
+
+def test_the_seed_decides_the_intervals_and_nothing_else():
+    probabilities, y = draw_problem(0, 3)
+    first, again, other = (evaluate_probabilities(probabilities, y, random_state=seed) for seed in (1, 1, 2))
+    assert first == again
+    assert first.accuracy_ci != other.accuracy_ci
+    assert first.accuracy == other.accuracy
+
+
+def test_groups_of_one_change_nothing():
+    probabilities, y = draw_problem(0, 3)
+    alone = evaluate_probabilities(probabilities, y, groups=np.arange(len(y)))
+    assert alone == evaluate_probabilities(probabilities, y)
+
+
+def test_groups_widen_the_intervals():
+    # Nine copies of each sample say no more than one does.
+    probabilities, y = draw_problem(0, 2, n_samples=100)
+    once = evaluate_probabilities(probabilities, y, n_resamples=1000)
+    copies, labels, groups = (np.repeat(part, 9, axis=0) for part in (probabilities, y, np.arange(100)))
+    grouped = evaluate_probabilities(copies, labels, groups=groups, n_resamples=1000)
+    naive = evaluate_probabilities(copies, labels, n_resamples=1000)
+    width = {
+        name: np.ptp(found.accuracy_ci)
+        for name, found in (("once", once), ("grouped", grouped), ("naive", naive))
+    }
+    assert width["grouped"] == pytest.approx(width["once"])
+    assert width["grouped"] / width["naive"] == pytest.approx(3, rel=0.15)
+
+
+def test_an_interval_holds_the_truth_about_95_times_in_100():
+    rng = np.random.default_rng(0)
+    n_held = 0
+    for seed in range(100):
+        is_hit = rng.random(80) < 0.7
+        found = evaluate(
+            LabelHead().fit(), is_hit[:, None], np.ones(80, int), n_resamples=200, random_state=seed
+        )
+        low, high = found.accuracy_ci
+        n_held += low <= 0.7 <= high
+    # Percentile intervals of 80 samples hold a little less than they promise.
+    assert 87 <= n_held <= 99
+
+
+def test_intervals_contain_their_figures():
+    probabilities, y = draw_problem(0, 3)
+    found = evaluate_probabilities(probabilities, y, n_resamples=500)
+    for name in ("accuracy", "balanced_accuracy", "roc_auc", "log_loss"):
+        low, high = getattr(found, f"{name}_ci")
+        assert low < getattr(found, name) < high
+    for one in found.per_class:
+        for name in ("precision", "recall", "f1"):
+            low, high = getattr(one, f"{name}_ci")
+            assert low < getattr(one, name) < high
+
+
+# ------------------------------------------------------------------------------------------ calibration
+
+
+@pytest.mark.parametrize(
+    "confidence", [None, 0.99, 0.6], ids=["calibrated", "overconfident", "underconfident"]
+)
+def test_the_calibration_error_is_the_distance_between_confidence_and_accuracy(confidence):
+    rng = np.random.default_rng(0)
+    accuracy = rng.uniform(0.5, 1, 20_000) if confidence is None else np.full(20_000, 0.8)
+    claimed = accuracy if confidence is None else np.full(20_000, confidence)
+    probabilities = np.stack([1 - claimed, claimed], axis=1)
+    found = evaluate_probabilities(probabilities, (rng.random(20_000) < accuracy).astype(int))
+    assert found.ece == pytest.approx(0 if confidence is None else abs(confidence - 0.8), abs=0.015)
+
+
+def test_certainty_falls_into_the_last_bin():
+    # Certain and wrong, or undecided among twenty and right: in one bin they would make up for each other.
+    probabilities = np.array([np.eye(20)[0], np.full(20, 0.05)])
+    assert evaluate_probabilities(probabilities, np.array([1, 0])).ece == pytest.approx((1 + 0.95) / 2)
+
+
+# ----------------------------------------------------------------------------------------- odd test parts
+
+
+def test_a_class_that_the_test_part_lacks_leaves_the_other_figures():
+    probabilities, y = draw_problem(0, 3)
+    is_kept = y != 1
+    found = evaluate_probabilities(probabilities[is_kept], y[is_kept])
+    predicted = probabilities[is_kept].argmax(axis=1)
+    recalls = recall_score(y[is_kept], predicted, labels=[0, 2], average=None)
+    assert (found.roc_auc, found.roc_auc_ci) == (None, None)
+    assert found.balanced_accuracy == pytest.approx(recalls.mean())
+    assert found.log_loss == pytest.approx(log_loss(y[is_kept], probabilities[is_kept], labels=range(3)))
+    absent = found.per_class[1]
+    assert (absent.n_samples, absent.recall, absent.recall_ci, absent.precision) == (0, 0.0, (0.0, 0.0), 0.0)
+
+
+def test_a_class_that_is_never_predicted_has_a_precision_of_zero():
+    found = evaluate(LabelHead(3).fit(), [[0], [0], [2], [0]], [0, 1, 2, 0])
+    assert (found.per_class[1].precision, found.per_class[1].precision_ci) == (0.0, (0.0, 0.0))
+    assert found.per_class[1].recall == 0.0
+
+
+def test_a_class_that_no_resample_holds_may_score_anything():
+    # Ten groups of which one has the class: a single resample lacks it now and then.
+    y = np.array([1] + [0] * 9)
+    intervals = [
+        evaluate(LabelHead().fit(), y[:, None], y, n_resamples=1, random_state=seed).per_class[1].recall_ci
+        for seed in range(20)
+    ]
+    assert set(intervals) == {(1.0, 1.0), (0.0, 1.0)}
+
+
+def test_one_sample_is_enough():
+    found = evaluate(LabelHead().fit(), [[1]], [1])
+    assert (found.n_samples, found.accuracy, found.accuracy_ci) == (1, 1.0, (1.0, 1.0))
+
+
+@pytest.mark.parametrize(
+    ("X", "y", "options", "error", "message"),
+    [
+        ([], [], {}, HeadError, "no samples"),
+        ([[0], [1]], [0, 7], {}, HeadError, "the classes 7; expected those that the head was fitted on"),
+        ([[0], [1]], ["0", "1"], {}, HeadError, "the classes 0, 1"),
+        ([[0], [1]], [0, np.nan], {}, HeadError, "the classes nan"),
+        ([[0], [1]], [0], {}, ValueError, r"inconsistent numbers of samples: \[2, 1\]"),
+        ([[0]], [0, 1], {}, ValueError, r"inconsistent numbers of samples: \[1, 2\]"),
+        ([[0], [1]], [[0, 1], [1, 0]], {}, ValueError, "y should be a 1d array"),
+        ([[0], [1]], [0, 1], {"groups": [1]}, ValueError, "inconsistent numbers of samples"),
+        ([[0], [1]], [0, 1], {"class_names": ["cat"]}, HeadError, "1 class names for a head of 2"),
+        ([[0], [1]], [0, 1], {"n_resamples": 0}, HeadError, "n_resamples=0"),
+        ([[0], [1]], [0, 1], {"n_resamples": 1.5}, HeadError, "n_resamples=1.5"),
+    ],
+)
+def test_what_cannot_be_scored_is_refused(X, y, options, error, message):
+    with pytest.raises(error, match=message):
+        evaluate(LabelHead().fit(), X, y, **options)
+
+
+def test_a_head_before_fit_is_refused():
+    with pytest.raises(NotFittedError):
+        evaluate(LogisticRegression(), [[0.0]], [0])
+
+
+def test_class_names_take_the_place_of_numbers():
+    found = evaluate(LabelHead().fit(), [[0], [1]], [0, 1], class_names=["cat", "dog"])
+    assert found.class_names == ("cat", "dog")
+    assert [one.name for one in found.per_class] == ["cat", "dog"]
+
+
+# --------------------------------------------------------------------------------------------- the object
+
+
+@pytest.mark.parametrize("lacking", [None, 1], ids=["all classes", "a class lacking"])
+def test_an_evaluation_is_plain_json(lacking):
+    probabilities, y = draw_problem(0, 3)
+    is_kept = y != lacking
+    found = evaluate_probabilities(probabilities[is_kept], y[is_kept])
+    read = json.loads(json.dumps(found.to_dict(), allow_nan=False))
+    assert set(read) == {field.name for field in fields(found)}
+    assert (read["accuracy"], read["n_samples"]) == (found.accuracy, is_kept.sum())
+    assert read["per_class"][0]["name"] == "0"
+
+
+def test_memory_is_bounded_whatever_the_resamples():
+    probabilities, y = draw_problem(0, 2, n_samples=50_000)
+    peaks = []
+    for n_resamples in (200, 400):
+        tracemalloc.start()
+        evaluate_probabilities(probabilities, y, n_resamples=n_resamples)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[0] < 10 * module._BLOCK_BYTES
+    assert peaks[1] < 1.1 * peaks[0]
+
+
+def test_pairwise_decisions_rank_no_class():
+    X, y = load_iris(return_X_y=True)
+    assert evaluate(SVC(decision_function_shape="ovo").fit(X, y), X, y).roc_auc is None
+    assert evaluate(SVC(decision_function_shape="ovr").fit(X, y), X, y).roc_auc > 0.9
