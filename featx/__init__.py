@@ -41,6 +41,7 @@ _HOMES = {
         "PathSource",
         "as_source",
     ),
+    "featx.classifier": ("ImageClassifier",),
     "featx.features.backbones": ("BackboneSpec", "list_backbones", "load_backbone", "register_backbone"),
     "featx.features.extraction": ("extract",),
     "featx.features.extractor": ("FeatureExtractor",),

@@ -1,0 +1,328 @@
+"""ImageClassifier: an extractor and a head behind one fit and predict, on images of any kind."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from sklearn.base import BaseEstimator, ClassifierMixin, clone
+from sklearn.metrics import accuracy_score
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted
+
+from featx.checks import explain
+from featx.errors import HeadError, SourceError
+from featx.features.extraction import extract
+from featx.features.extractor import FeatureExtractor
+from featx.features.feature_set import FeatureSet
+from featx.features.fingerprint import ExtractionSpec
+from featx.features.store import FeatureStore
+from featx.files import StrPath
+from featx.heads.persistence import ModelFile
+from featx.heads.search import HeadSearch
+from featx.heads.spaces import HeadSpec
+from featx.heads.splits import check_classes
+from featx.images.base import UNLABELLED
+from featx.images.sources import as_source
+
+if TYPE_CHECKING:
+    import keras
+
+    from featx.features.frozen import BackboneSpec
+
+
+class ImageClassifier(ClassifierMixin, BaseEstimator):
+    """Classifies images: embeds them with a frozen backbone, and finds the head that does best on that.
+
+    Parameters
+    ----------
+    backbone : str, path-like, BackboneSpec, keras.Model or FeatureExtractor, default="efficientnet_lite0"
+        What embeds the images. Pass a `FeatureExtractor` to choose pooling, input size and the like.
+    head : str, HeadSpec, estimator or HeadSearch, default="search"
+        "search" is a `HeadSearch` over every head; a head's name or spec searches that one alone; an
+        estimator is fitted as it is; a `HeadSearch` is used with its own settings.
+    store : path-like, FeatureStore or None, default="cache"
+        Where features are kept.
+    scoring : str or callable, default="accuracy"
+        What the search maximises.
+    cv : int, default=5
+        Folds of the search. Copies of one image are never parted.
+    on_error : {"raise", "skip"}, default="raise"
+        What `fit` does about an image that cannot be used: stop, or leave it out with its label.
+    n_jobs : int, optional
+        Candidates at once.
+    random_state : int, optional
+        Seed of the folds and the heads.
+    verbose : int, default=0
+        1 shows progress bars where stderr is a terminal.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        Class names, or the integers that were passed as ``y``.
+    extractor_ : FeatureExtractor
+    head_ : estimator
+        Fitted; knows the classes as 0, 1 and so on.
+    search_ : HeadSearch or None
+        With its leaderboard, when there was a search.
+    training_images_ : list of str
+        Digests of the images that the head was fitted on.
+    report_ : ExtractionReport
+        Of the images that `fit` embedded; lists those left out.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> dark, light = rng.integers(0, 120, (10, 32, 32, 3)), rng.integers(120, 256, (10, 32, 32, 3))
+    >>> images = np.concatenate([dark, light]).astype(np.uint8)
+    >>> extractor = FeatureExtractor("MobileNetV2", input_size=(32, 32), weights=None)
+    >>> classifier = ImageClassifier(extractor, "logistic_regression", store=getfixture("tmp_path"))
+    >>> classifier.fit(images, ["dark"] * 10 + ["light"] * 10).predict(images[:2])
+    array(['dark', 'dark'], dtype='<U5')
+    """
+
+    def __init__(
+        self,
+        backbone: str
+        | os.PathLike[str]
+        | BackboneSpec
+        | keras.Model
+        | FeatureExtractor = "efficientnet_lite0",
+        head: str | HeadSpec | BaseEstimator | HeadSearch = "search",
+        *,
+        store: StrPath | FeatureStore | None = "cache",
+        scoring: Any = "accuracy",
+        cv: int = 5,
+        on_error: Literal["raise", "skip"] = "raise",
+        n_jobs: int | None = None,
+        random_state: int | None = None,
+        verbose: int = 0,
+    ) -> None:
+        self.backbone = backbone
+        self.head = head
+        self.store = store
+        self.scoring = scoring
+        self.cv = cv
+        self.on_error = on_error
+        self.n_jobs = n_jobs
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def fit(self, images: Any, y: Sequence[Any] | np.ndarray | None = None) -> ImageClassifier:
+        """Embed the images and fit the head.
+
+        Parameters
+        ----------
+        images : ImageSource, path-like, sequence of path-like, ndarray, or data set
+            n_samples images: a folder of class folders, a CSV manifest, paths, arrays: anything that
+            `featx.as_source` takes.
+        y : array-like of shape (n_samples,), optional
+            Classes, as strings or integers; by default those that the source carries.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        SourceError
+            When images or labels cannot be used.
+        HeadError
+            When the labels cannot serve a head.
+        """
+        source = as_source(images, y)
+        if (source.labels == UNLABELLED).all():
+            remedy = "pass y, or a folder with one subfolder a class"
+            raise SourceError(explain("images without labels", "a label for each", remedy))
+        if y is not None:
+            check_classification_targets(np.asarray(y))
+        extractor = self.backbone
+        if not isinstance(extractor, FeatureExtractor):
+            extractor = FeatureExtractor(extractor)
+        self.extractor_ = clone(extractor).fit()
+        features = self._extract(source, self.on_error)
+        self.report_ = features.report
+        is_labelled = features.y != UNLABELLED
+        # A class may have lost all its images, and the head must not know it then.
+        present, labels = np.unique(features.y[is_labelled], return_inverse=True)
+        self.classes_ = _classes(y, features)[present]
+        self.training_images_ = [features.image_sha256[row] for row in np.flatnonzero(is_labelled)]
+        groups = np.array(features.groups)[is_labelled]
+        self.head_, self.search_ = self._fit_head(features.X[is_labelled], labels, groups)
+        return self
+
+    def predict(self, images: Any) -> np.ndarray:
+        """Classify images.
+
+        Parameters
+        ----------
+        images : ImageSource, path-like, sequence of path-like, ndarray, or data set
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+
+        Raises
+        ------
+        DecodeError
+            At the first image that cannot be read: a prediction may not drop rows.
+        """
+        check_is_fitted(self)
+        return self.named(self.head_.predict(self._extract(as_source(images)).X))
+
+    def predict_proba(self, images: Any) -> np.ndarray:
+        """Probabilities of the classes, in the order of `classes_`.
+
+        Parameters
+        ----------
+        images : ImageSource, path-like, sequence of path-like, ndarray, or data set
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes)
+
+        Raises
+        ------
+        HeadError
+            When the head has no probabilities.
+        """
+        check_is_fitted(self)
+        if not hasattr(self.head_, "predict_proba"):
+            received = f"the head {type(self.head_).__name__}, which has no probabilities"
+            raise HeadError(explain(received, "one with predict_proba", "wrap it in CalibratedClassifierCV"))
+        return np.asarray(self.head_.predict_proba(self._extract(as_source(images)).X))
+
+    def score(self, images: Any, y: Sequence[Any] | np.ndarray | None = None) -> float:
+        """Accuracy.
+
+        Parameters
+        ----------
+        images : ImageSource, path-like, sequence of path-like, ndarray, or data set
+        y : array-like of shape (n_samples,), optional
+            True classes; by default those that the source carries.
+
+        Returns
+        -------
+        float
+        """
+        source = as_source(images)
+        if y is None:
+            names = np.array([*source.class_names, ""], dtype=object)
+            y = names[source.labels]
+            if (source.labels == UNLABELLED).any():
+                raise SourceError(explain("images without labels", "a label for each", "pass y"))
+            return float(accuracy_score(y, self.predict(source).astype(str)))
+        return float(accuracy_score(y, self.predict(source)))
+
+    def save(self, path: StrPath) -> None:
+        """Write the classifier to one model file, without pickles and without the backbone's weights.
+
+        Parameters
+        ----------
+        path : path-like
+            Created or replaced.
+        """
+        check_is_fitted(self)
+        ModelFile(
+            self.head_,
+            class_names=self.classes_.tolist(),
+            extraction_spec=self.extractor_.spec_.to_json(),
+            training_images=self.training_images_,
+        ).save(path)
+
+    @classmethod
+    def load(
+        cls,
+        path: StrPath,
+        *,
+        backbone: StrPath | BackboneSpec | keras.Model | None = None,
+        store: StrPath | FeatureStore | None = "cache",
+    ) -> ImageClassifier:
+        """Open a model file that `save` or ``featx search`` wrote.
+
+        Parameters
+        ----------
+        path : path-like
+        backbone : path-like, BackboneSpec or keras.Model, optional
+            Needed when the features came from a model of your own.
+        store : path-like, FeatureStore or None, default="cache"
+            Where features are kept.
+
+        Returns
+        -------
+        ImageClassifier
+            Fitted.
+
+        Raises
+        ------
+        StoreError
+            When the file is not a model that featx trusts.
+        StoreMismatchError
+            When this installation would give other features than those the head was fitted on.
+        """
+        model = ModelFile.load(path)
+        if model.extraction_spec is None or not model.class_names:
+            received = f"{path}, a head without class names or an extraction spec"
+            raise HeadError(explain(received, "a model for images", "load it with featx.load_head"))
+        spec = ExtractionSpec.from_json(model.extraction_spec)
+        classifier = cls(spec.backbone if backbone is None else backbone, model.head, store=store)
+        classifier.extractor_ = FeatureExtractor.from_spec(spec, backbone)
+        classifier.classes_ = np.array(model.class_names)
+        classifier.training_images_ = list(model.training_images)
+        classifier.head_, classifier.search_ = model.head, None
+        return classifier
+
+    def named(self, predicted: np.ndarray) -> np.ndarray:
+        """What the head predicted, as the classes that the user knows.
+
+        Parameters
+        ----------
+        predicted : ndarray of shape (n_samples,)
+            Among ``head_.classes_``.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            Among `classes_`.
+        """
+        return np.asarray(self.classes_[np.searchsorted(self.head_.classes_, predicted)])
+
+    def _extract(self, source: Any, on_error: Literal["raise", "skip"] = "raise") -> FeatureSet:
+        return extract(source, self.extractor_, store=self.store, on_error=on_error, verbose=self.verbose)
+
+    def _fit_head(
+        self, X: np.ndarray, y: np.ndarray, groups: np.ndarray
+    ) -> tuple[BaseEstimator, HeadSearch | None]:
+        check_classes(y, groups, 2, [str(name) for name in self.classes_])
+        head = self.head
+        if isinstance(head, str | HeadSpec):
+            head = HeadSearch(
+                "default" if head == "search" else head,
+                scoring=self.scoring,
+                cv=self.cv,
+                n_jobs=self.n_jobs,
+                random_state=self.random_state,
+                verbose=self.verbose,
+            )
+        if isinstance(head, HeadSearch):
+            search = clone(head).fit(X, y, groups)
+            return search.best_estimator_, search
+        return clone(head).fit(X, y), None
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.two_d_array = False
+        tags.input_tags.three_d_array = True
+        tags.input_tags.string = True
+        tags.no_validation = True
+        return tags
+
+
+def _classes(y: Sequence[Any] | np.ndarray | None, features: FeatureSet) -> np.ndarray:
+    """The classes as the user knows them, in the order of the integers that the head sees."""
+    if y is None or np.asarray(y).dtype.kind not in "iubf":
+        return np.array(features.class_names)
+    labels = np.unique(np.asarray(y))
+    return labels if labels.dtype.kind == "b" else labels[labels != UNLABELLED]

@@ -1,0 +1,173 @@
+"""ImageClassifier: images of any kind in, classes as the user knows them out."""
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+from sklearn.linear_model import LogisticRegression
+from sklearn.svm import SVC
+
+from featx import (
+    ArraySource,
+    DecodeError,
+    FeatureExtractor,
+    HeadError,
+    HeadSearch,
+    ImageClassifier,
+    SourceError,
+    StoreError,
+    StoreMismatchError,
+)
+from tests.conftest import TINY, build_tiny, make_images, write_class_folder
+
+IMAGES = make_images(20)
+NAMES = np.array(["dark", "light"] * 10)
+
+
+@pytest.fixture
+def classifier(tmp_path):
+    return ImageClassifier(TINY, "logistic_regression", store=tmp_path / "store", cv=3, random_state=0)
+
+
+def test_a_folder_is_all_it_takes(classifier, tmp_path):
+    folder = write_class_folder(tmp_path / "images", 20)
+    classifier.fit(folder)
+    assert classifier.classes_.tolist() == ["dark", "light"]
+    assert classifier.score(folder) == 1.0
+    assert classifier.report_.n_computed == 20
+    assert classifier.search_.best_head_ == "logistic_regression"
+
+
+def test_a_manifest_and_paths_do_too(classifier, tmp_path):
+    folder = write_class_folder(tmp_path / "images", 20)
+    paths = sorted(folder.rglob("*.*"))
+    labels = [path.parent.name for path in paths]
+    by_paths = clone(classifier).fit(paths, labels)
+    lines = [f"{path.relative_to(folder)},{label}" for path, label in zip(paths, labels, strict=True)]
+    (folder / "list.csv").write_text("path,label\n" + "\n".join(lines))
+    by_manifest = clone(classifier).fit(folder / "list.csv")
+    np.testing.assert_array_equal(by_paths.predict_proba(IMAGES), by_manifest.predict_proba(IMAGES))
+
+
+@pytest.mark.parametrize(
+    ("y", "expected"),
+    [
+        (NAMES, ["dark", "light"]),
+        ([7, 3] * 10, [7, 3]),
+        ([0.0, 1.0] * 10, [0.0, 1.0]),
+        ([True, False] * 10, [True, False]),
+    ],
+    ids=["strings", "integers", "floats", "booleans"],
+)
+def test_predictions_are_of_the_kind_that_was_fitted(classifier, y, expected):
+    predicted = classifier.fit(IMAGES, y).predict(IMAGES[:2])
+    assert predicted.tolist() == expected
+    assert predicted.dtype == np.asarray(y).dtype
+    assert classifier.score(IMAGES, y) == 1.0
+
+
+def test_probabilities_are_in_the_order_of_the_classes(classifier):
+    probabilities = classifier.fit(IMAGES, NAMES).predict_proba(IMAGES)
+    assert probabilities.shape == (20, 2)
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1)
+    np.testing.assert_array_equal(classifier.classes_[probabilities.argmax(axis=1)], NAMES)
+
+
+@pytest.mark.parametrize(
+    "head",
+    ["rbf_svm", LogisticRegression(C=0.1), HeadSearch("linear_svm", cv=2)],
+    ids=["name", "estimator", "search"],
+)
+def test_heads_of_every_kind(classifier, head):
+    classifier.set_params(head=head).fit(IMAGES, NAMES)
+    assert classifier.score(IMAGES, NAMES) == 1.0
+    assert (classifier.search_ is None) == isinstance(head, LogisticRegression)
+
+
+def test_a_head_without_probabilities_says_so(classifier):
+    classifier.set_params(head=SVC()).fit(IMAGES, NAMES)
+    with pytest.raises(HeadError, match="SVC, which has no probabilities"):
+        classifier.predict_proba(IMAGES)
+
+
+def test_unlabelled_images_are_left_out_of_the_fit(classifier):
+    y = np.array([0, 1] * 10)
+    y[:6] = -1
+    classifier.fit(IMAGES, y)
+    assert classifier.classes_.tolist() == [0, 1]
+    assert len(classifier.training_images_) == 14
+
+
+def test_a_class_whose_images_all_failed_is_not_known(classifier, tmp_path):
+    folder = write_class_folder(tmp_path / "images", 20)
+    (folder / "aaa").mkdir()
+    (folder / "aaa" / "broken.png").write_bytes(b"")
+    with pytest.raises(DecodeError):
+        classifier.fit(folder)
+    classifier.set_params(on_error="skip").fit(folder)
+    assert classifier.classes_.tolist() == ["dark", "light"]
+    assert classifier.report_.n_failed == 1
+    assert classifier.predict(IMAGES[:2]).tolist() == ["dark", "light"]
+
+
+@pytest.mark.parametrize(
+    ("images", "y", "error", "message"),
+    [
+        (IMAGES, None, SourceError, "without labels"),
+        (IMAGES, NAMES[:5], SourceError, r"labels of shape \(5,\) for 20 images"),
+        (IMAGES, ["dark"] * 20, HeadError, r"one class only \(dark\)"),
+        (IMAGES, np.linspace(0, 1, 20), SourceError, "expected a string or an integer"),
+        (IMAGES, ["a"] * 19 + ["b"], HeadError, "the class b with 1 sample"),
+        (IMAGES[0], None, SourceError, r"images\[None\]"),
+        ("no/such/folder", None, SourceError, "check the path"),
+    ],
+)
+def test_unusable_input_is_refused(classifier, images, y, error, message):
+    with pytest.raises(error, match=message):
+        classifier.fit(images, y)
+
+
+class TestSaving:
+    def test_a_loaded_classifier_answers_the_same(self, classifier, tmp_path):
+        classifier.fit(IMAGES, NAMES).save(tmp_path / "m.featx")
+        loaded = ImageClassifier.load(tmp_path / "m.featx", store=tmp_path / "other")
+        assert loaded.classes_.tolist() == ["dark", "light"]
+        np.testing.assert_array_equal(loaded.predict_proba(IMAGES), classifier.predict_proba(IMAGES))
+        assert loaded.training_images_ == [digest[:16] for digest in classifier.training_images_]
+
+    def test_integer_classes_stay_integers(self, classifier, tmp_path):
+        classifier.fit(IMAGES, [7, 3] * 10).save(tmp_path / "m.featx")
+        assert ImageClassifier.load(tmp_path / "m.featx").predict(IMAGES[:2]).tolist() == [7, 3]
+
+    def test_choices_of_the_extractor_are_kept(self, classifier, tmp_path):
+        extractor = FeatureExtractor(
+            TINY, pooling="avg+max", input_size=(20, 20), weights=None, random_state=3
+        )
+        classifier.set_params(backbone=extractor).fit(IMAGES, NAMES).save(tmp_path / "m.featx")
+        loaded = ImageClassifier.load(tmp_path / "m.featx")
+        assert loaded.extractor_.spec_ == classifier.extractor_.spec_
+        np.testing.assert_array_equal(loaded.predict(IMAGES), NAMES)
+
+    def test_a_model_of_ones_own_is_asked_for(self, classifier, tmp_path):
+        model = build_tiny((16, 16), None)
+        extractor = FeatureExtractor(model, preprocessing="unit")
+        classifier.set_params(backbone=extractor).fit(IMAGES, NAMES).save(tmp_path / "m.featx")
+        with pytest.raises(ValueError, match="pass backbone"):
+            ImageClassifier.load(tmp_path / "m.featx")
+        assert ImageClassifier.load(tmp_path / "m.featx", backbone=model).score(IMAGES, NAMES) == 1.0
+        with pytest.raises(StoreMismatchError, match="weights_sha256"):
+            ImageClassifier.load(tmp_path / "m.featx", backbone=build_tiny((16, 16), None))
+
+    def test_what_is_no_model_is_refused(self, tmp_path):
+        (tmp_path / "m.featx").write_bytes(b"no model")
+        with pytest.raises(StoreError, match="expected a model file"):
+            ImageClassifier.load(tmp_path / "m.featx")
+
+
+def test_classes_that_the_classifier_does_not_know_score_zero(classifier):
+    classifier.fit(IMAGES, NAMES)
+    assert classifier.score(ArraySource(IMAGES[:2], ["cat", "dog"])) == 0.0
+
+
+def test_scoring_needs_labels(classifier):
+    with pytest.raises(SourceError, match="without labels"):
+        classifier.fit(IMAGES, NAMES).score(IMAGES)
