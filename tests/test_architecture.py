@@ -144,7 +144,7 @@ def test_images_and_heads_never_see_each_other_or_keras():
             assert not {imported for imported in imports_of(path) if imported.startswith("keras")}
 
 
-@pytest.mark.parametrize("module", ["featx"])
+@pytest.mark.parametrize("module", ["featx", "featx.cli"])
 def test_importing_loads_no_framework(module):
     script = f"import sys, {module}; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

@@ -1,0 +1,61 @@
+"""The command line: one command per public verb. Each parses, makes one library call, and prints.
+
+Results go to stdout, as a table or with ``--json`` as one object; progress, warnings and errors go to
+stderr. An error that featx knows is one line and exit code 1, bad usage is 2, Ctrl-C is 130. Nothing heavy
+is imported before a command runs.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+from featx.cli import features, heads
+from featx.cli.printing import show_warning
+from featx.cli.quiet import QuietTensorFlow
+from featx.errors import FeatxError
+
+
+class _Group(TyperGroup):
+    """Turns featx's errors into one line and an exit code."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except FeatxError as error:
+            typer.echo(f"error: {error}", err=True)
+            raise typer.Exit(1) from None
+        except KeyboardInterrupt:
+            typer.echo(
+                "interrupted; what was computed is kept: run the same command again to go on", err=True
+            )
+            raise typer.Exit(130) from None
+
+
+app = typer.Typer(
+    cls=_Group,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Embed images once with a frozen Keras backbone, find the best scikit-learn head in seconds.",
+)
+app.command()(heads.demo)
+app.command()(features.backbones)
+app.command()(features.extract)
+app.command()(heads.search)
+app.command()(heads.evaluate)
+app.command()(heads.predict)
+app.add_typer(features.store_app, name="store")
+
+
+def main() -> None:
+    """Run the command line."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    sys.meta_path.insert(0, QuietTensorFlow())
+    warnings.showwarning = show_warning
+    app()

@@ -1,0 +1,206 @@
+"""Commands that make and keep features: backbones, extract, store."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from featx.cli.options import (
+    AsJson,
+    FollowLinks,
+    GroupColumn,
+    LabelColumn,
+    OnError,
+    PathColumn,
+    Source,
+    Store,
+    ValueRange,
+    Workers,
+    make_source,
+    parse_size,
+    parse_weights,
+)
+from featx.cli.printing import print_extraction, print_json, print_rows
+
+store_app = typer.Typer(no_args_is_help=True, help="Look at the cache and tidy it up.")
+
+
+def backbones(
+    pattern: Annotated[str, typer.Argument(help="Shell-style, case ignored.")] = "*",
+    *,
+    offline: Annotated[bool, typer.Option(help="Only those whose weights are here.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """What can be loaded: input size, width, and where the weights come from."""
+    from featx.features.backbones import list_backbones
+
+    rows = [
+        {
+            "name": spec.name,
+            "input_size": list(spec.input_size),
+            "n_features": spec.n_features,
+            "offline": spec.offline,
+            "weights": spec.weights,
+        }
+        for spec in list_backbones(pattern, offline_only=offline)
+    ]
+    print_rows(rows, as_json=as_json)
+
+
+def extract(
+    source: Source,
+    *,
+    out: Annotated[Path | None, typer.Option(help="Feature file to write.")] = None,
+    backbone: Annotated[str, typer.Option(help="A name of `featx backbones`, or a .keras file.")] = (
+        "efficientnet_lite0"
+    ),
+    pooling: Annotated[str, typer.Option(help="avg, max, avg+max or none.")] = "avg",
+    taps: Annotated[list[str] | None, typer.Option("--tap", help="Inner layer to keep; repeatable.")] = None,
+    input_size: Annotated[
+        str | None, typer.Option(help="300 or 300x200 (height x width) [default: the backbone's].")
+    ] = None,
+    weights: Annotated[str, typer.Option(help="imagenet or none.")] = "imagenet",
+    preprocessing: Annotated[
+        str, typer.Option(help="auto, or for a model of your own: none, unit, tf, torch, caffe, lite.")
+    ] = "auto",
+    batch_size: Annotated[int, typer.Option(help="Images in a forward pass.")] = 32,
+    precision: Annotated[str, typer.Option(help="float32.")] = "float32",
+    engine: Annotated[str, typer.Option(help="auto or keras.")] = "auto",
+    random_state: Annotated[int | None, typer.Option(help="Seed of random weights.")] = None,
+    store: Store = Path("cache"),
+    dtype: Annotated[str, typer.Option(help="float32 or float16, of the feature file.")] = "float32",
+    resume: Annotated[bool, typer.Option(help="Take rows that are in the store.")] = True,
+    on_error: OnError = "raise",
+    workers: Workers = None,
+    path_column: PathColumn = None,
+    label_column: LabelColumn = None,
+    group_column: GroupColumn = None,
+    value_range: ValueRange = None,
+    follow_links: FollowLinks = False,
+    as_json: AsJson = False,
+) -> None:
+    """Embed images, and write a feature file."""
+    from featx.features.extraction import extract as extract_features
+    from featx.features.extractor import FeatureExtractor
+    from featx.files import check_target
+
+    check_target(out)
+    images = make_source(
+        source,
+        path_column=path_column,
+        label_column=label_column,
+        group_column=group_column,
+        value_range=value_range,
+        follow_links=follow_links or None,
+    )
+    extractor = FeatureExtractor(
+        backbone,
+        pooling=pooling,
+        taps=tuple(taps or ()),
+        input_size=parse_size(input_size),
+        weights=parse_weights(weights),
+        preprocessing=preprocessing,
+        batch_size=batch_size,
+        precision=precision,
+        engine=engine,
+        random_state=random_state,
+    )
+    features = extract_features(
+        images,
+        extractor,
+        store=store,
+        dtype=dtype,  # type: ignore[arg-type]
+        resume=resume,
+        on_error=on_error,  # type: ignore[arg-type]
+        workers=workers,
+        verbose=1,
+    )
+    if out is not None:
+        features.save(out)
+    if as_json:
+        print_json({"path": out, **features.report.to_dict(), "n_ignored": len(ignored_files(images))})
+        return
+    print_extraction(features.report)
+    if ignored := ignored_files(images):
+        typer.echo(f"{len(ignored)} files are not named as images and were left alone", err=True)
+    if out is not None:
+        typer.echo(f"wrote {out}")
+
+
+def ignored_files(source: Any) -> list[str]:
+    """Files of a folder that are not named as images."""
+    return list(getattr(source, "ignored", ()))
+
+
+@store_app.command("list")
+def store_list(*, store: Store = Path("cache"), as_json: AsJson = False) -> None:
+    """What is in the store."""
+    from featx.features.store import FeatureStore
+
+    rows = [
+        {
+            "key": entry.spec.key[:12],
+            "backbone": entry.spec.backbone,
+            "input_size": list(entry.spec.input_size),
+            "n_samples": entry.n_samples,
+            "n_features": entry.spec.n_features,
+            "n_shards": entry.n_shards,
+            "n_bytes": entry.n_bytes,
+        }
+        for entry in FeatureStore(store).entries()
+    ]
+    print_rows(rows, as_json=as_json)
+
+
+@store_app.command("info")
+def store_info(
+    key: Annotated[str, typer.Argument(help="Key, or its first digits.")],
+    *,
+    store: Store = Path("cache"),
+    as_json: AsJson = False,
+) -> None:
+    """Everything that the features of a key depend on."""
+    import dataclasses
+
+    from featx.features.store import FeatureStore
+
+    entry = FeatureStore(store).find(key)
+    details = {"key": entry.spec.key, "directory": entry.directory, **dataclasses.asdict(entry.spec)}
+    if as_json:
+        print_json(details)
+    else:
+        print_rows([{"field": name, "value": str(value)} for name, value in details.items()])
+
+
+@store_app.command("verify")
+def store_verify(*, store: Store = Path("cache"), as_json: AsJson = False) -> None:
+    """Check every byte; damaged shards are set aside and computed anew by the next extract."""
+    from featx.features.store import FeatureStore
+
+    rows = [
+        {
+            "directory": check.directory,
+            "n_shards": check.n_shards,
+            "n_samples": check.n_samples,
+            "damaged": list(check.damaged),
+        }
+        for check in FeatureStore(store).verify()
+    ]
+    print_rows(rows, as_json=as_json)
+
+
+@store_app.command("prune")
+def store_prune(
+    keys: Annotated[list[str] | None, typer.Argument(help="Keys to delete, or their first digits.")] = None,
+    *,
+    dry_run: Annotated[bool, typer.Option(help="Say what would go, and delete nothing.")] = False,
+    store: Store = Path("cache"),
+    as_json: AsJson = False,
+) -> None:
+    """Delete extractions, and what damage and killed runs left behind."""
+    from featx.features.store import FeatureStore
+
+    deleted = FeatureStore(store).prune(keys or (), dry_run=dry_run)
+    print_rows([{"deleted": path} for path in deleted], as_json=as_json)

@@ -1,0 +1,165 @@
+"""Tables for people, and one JSON object for programs."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import typer
+
+from featx.errors import printable
+
+if TYPE_CHECKING:
+    from featx.features.run import ExtractionReport
+    from featx.insight.evaluation import Evaluation
+
+_MAX_FAILURES = 20
+_MAX_CANDIDATES = 10
+_PIPE_COLUMNS = 200
+
+
+def print_json(value: Any) -> None:
+    """One JSON value on stdout; NumPy's numbers as plain ones, not-a-number as null."""
+    typer.echo(json.dumps(_plain(value), indent=2, ensure_ascii=True))
+
+
+def print_rows(rows: Sequence[Mapping[str, Any]], *, as_json: bool = False, title: str | None = None) -> None:
+    """Rows of one shape as a table, or as a JSON list."""
+    if as_json:
+        print_json(rows)
+        return
+    if not rows:
+        typer.echo("nothing")
+        return
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=title, title_justify="left")
+    for name, value in rows[0].items():
+        # Folded, not cut: half a value is none.
+        justify: Literal["right", "left"] = "right" if isinstance(value, int | float) else "left"
+        table.add_column(name, justify=justify, overflow="fold")
+    for row in rows:
+        # Text, because a file or class may be named like rich's own markup.
+        table.add_row(*(Text(printable(_cell(value))) for value in row.values()))
+    # A pipe has no width of its own, and cells cut at 80 columns help nobody downstream.
+    Console(width=None if sys.stdout.isatty() else _PIPE_COLUMNS).print(table)
+
+
+def print_extraction(report: ExtractionReport) -> None:
+    """What an extraction did, and where the time went."""
+    typer.echo(
+        f"{report.n_samples:,} images: {report.n_computed:,} embedded, {report.n_cached:,} from the store, "
+        f"{report.n_failed:,} failed; {report.n_features:,} features in {report.seconds:.1f} s "
+        f"({report.images_per_second:,.0f} images/s)"
+    )
+    if report.n_computed:
+        spent = ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in report.stages.items())
+        typer.echo(f"seconds by stage (read and decode in threads): {spent}")
+    print_failures(report)
+
+
+def print_failures(report: ExtractionReport) -> None:
+    """The images that failed, on stderr."""
+    if report.n_failed:
+        typer.echo(f"{report.n_failed:,} of {report.n_samples:,} images failed:", err=True)
+    for failure in report.failed[:_MAX_FAILURES]:
+        typer.echo(f"  {failure.sample_id}: {failure.reason}", err=True)
+    if report.n_failed > _MAX_FAILURES:
+        typer.echo(f"  and {report.n_failed - _MAX_FAILURES:,} more (all of them with --json)", err=True)
+
+
+def print_leaderboard(candidates: Sequence[Mapping[str, Any]]) -> None:
+    """The best candidates, by their mean score over the folds."""
+    rows = [
+        {
+            "rank": candidate["rank"],
+            "head": candidate["head"],
+            "parameters": ", ".join(
+                f"{name.rpartition('__')[2]}={_cell(value)}" for name, value in candidate["params"].items()
+            ),
+            "cv score": f"{candidate['mean_test_score']:.4f}",
+            "+-": f"{candidate['std_test_score']:.4f}",
+            "fit s": f"{candidate['mean_fit_time']:.2f}",
+        }
+        for candidate in candidates[:_MAX_CANDIDATES]
+    ]
+    print_rows(rows, title=f"Best {len(rows)} of {len(candidates)} candidates, mean over the folds")
+
+
+def print_evaluations(
+    title: str, evaluations: Mapping[str, Evaluation], published: Sequence[tuple[str, float, float]] = ()
+) -> None:
+    """Metrics side by side, each with its 95 % interval; below them figures to compare with."""
+    rows = [
+        {
+            "": name,
+            "n": str(evaluation.n_samples),
+            "accuracy": _with_interval(evaluation.accuracy, evaluation.accuracy_ci),
+            "balanced": _with_interval(evaluation.balanced_accuracy, evaluation.balanced_accuracy_ci),
+            "ROC AUC": _with_interval(evaluation.roc_auc, evaluation.roc_auc_ci),
+            "log loss": _with_interval(evaluation.log_loss, evaluation.log_loss_ci),
+            "ECE": _with_interval(evaluation.ece, evaluation.ece_ci),
+        }
+        for name, evaluation in evaluations.items()
+    ]
+    rows += [
+        {"": name, "n": "", "accuracy": f"{accuracy:.4f}", "balanced": "", "ROC AUC": f"{roc_auc:.4f}",
+         "log loss": "", "ECE": ""}
+        for name, accuracy, roc_auc in published
+    ]  # fmt: skip
+    print_rows(rows, title=f"{title} (95 % bootstrap intervals)")
+
+
+def print_classes(evaluation: Evaluation) -> None:
+    """Metrics class by class."""
+    rows = [
+        {
+            "class": part.name,
+            "n": part.n_samples,
+            "precision": _with_interval(part.precision, part.precision_ci),
+            "recall": _with_interval(part.recall, part.recall_ci),
+            "F1": _with_interval(part.f1, part.f1_ci),
+        }
+        for part in evaluation.per_class
+    ]
+    print_rows(rows)
+
+
+def show_warning(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
+    """A warning as one line on stderr; its place in the code is of no use to who runs a command."""
+    del category
+    typer.echo(f"warning: {printable(str(message))}", err=True)
+
+
+def _with_interval(value: float | None, interval: tuple[float, float] | None) -> str:
+    if value is None or interval is None:
+        return "-"
+    return f"{value:.4f} [{interval[0]:.3f}, {interval[1]:.3f}]"
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, list):
+        return " x ".join(map(str, value))
+    return str(value)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(name): _plain(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if hasattr(value, "tolist"):
+        return _plain(value.tolist())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, Path):
+        return str(value)
+    return value if value is None or isinstance(value, str | int | float) else repr(value)

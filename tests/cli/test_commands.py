@@ -1,0 +1,262 @@
+"""Every command, in this process on the tiny backbone: what it prints, what it writes, how it fails."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from featx import FeatureSet
+from featx.cli import app
+from tests.conftest import TINY, make_images, write_class_folder
+
+EXTRACT_KEYS = {
+    *("path", "key", "n_samples", "n_features", "n_computed", "n_cached", "n_failed", "failed"),
+    *("seconds", "images_per_second", "stages"),
+}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return write_class_folder(tmp_path / "images", 40)
+
+
+@pytest.fixture
+def featx(tmp_path, monkeypatch):
+    """Runs a command in a folder of its own; ``featx(...)`` must succeed, ``featx.fails(...)`` must not."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FEATX_CACHE", str(tmp_path / "cache"))
+
+    def run(*arguments, code=0):
+        result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+        assert result.exit_code == code, result.output
+        return result
+
+    def run_json(*arguments):
+        return json.loads(run(*arguments, "--json").stdout)
+
+    run.json = run_json
+    run.fails = lambda *arguments: run(*arguments, code=1).stderr
+    return run
+
+
+@pytest.fixture
+def feature_file(featx, folder):
+    featx("extract", folder, "--backbone", TINY, "--out", "f.h5")
+    return "f.h5"
+
+
+@pytest.fixture
+def model_file(featx, feature_file):
+    featx("search", feature_file, "--head", "logistic_regression", "--cv", 3, "--out", "m.featx")
+    return "m.featx"
+
+
+class TestExtract:
+    def test_json_holds_the_contracts_keys(self, featx, folder):
+        found = featx.json("extract", folder, "--backbone", TINY, "--out", "f.h5")
+        assert set(found) >= EXTRACT_KEYS
+        assert (found["path"], found["n_samples"], found["n_computed"]) == ("f.h5", 40, 40)
+        assert len(FeatureSet.load("f.h5")) == 40
+        assert featx.json("extract", folder, "--backbone", TINY)["n_computed"] == 0
+
+    def test_options_reach_the_extractor(self, featx, folder):
+        options = ["--tap", "first", "--tap", "top", "--pooling", "avg+max", "--input-size", "20x18"]
+        options += ["--weights", "none", "--random-state", 3, "--preprocessing", "tf", "--dtype", "float16"]
+        featx("extract", folder, "--backbone", TINY, *options, "--out", "f.h5")
+        features = FeatureSet.load("f.h5")
+        spec = features.spec
+        assert (spec.taps, spec.pooling, spec.input_size) == (("first", "top"), "avg+max", (20, 18))
+        assert (spec.weights, spec.weights_seed, spec.preprocessing) == ("random", 3, "tf")
+        assert features.X.dtype == np.float16
+
+    def test_a_manifest_with_columns_of_its_own_names(self, featx, tmp_path, folder):
+        names = sorted(path.relative_to(tmp_path) for path in folder.rglob("*.*"))
+        lines = [f"{name},{name.parent.name},g{index // 2}" for index, name in enumerate(names)]
+        (tmp_path / "list.csv").write_text("file,kind,plate\n" + "\n".join(lines))
+        columns = ["--path-column", "file", "--label-column", "kind", "--group-column", "plate"]
+        featx("extract", "list.csv", "--backbone", TINY, *columns, "--out", "f.h5")
+        features = FeatureSet.load("f.h5")
+        assert features.class_names == ["dark", "light"]
+        assert len(set(features.groups)) == 20
+
+    def test_arrays_in_a_stated_range(self, featx, tmp_path):
+        np.save(tmp_path / "a.npy", make_images(4) / 255.0)
+        assert "value_range" in featx.fails("extract", "a.npy", "--backbone", TINY)
+        assert featx.json("extract", "a.npy", "--backbone", TINY, "--value-range", 0, 1)["n_computed"] == 4
+
+    def test_skipped_images_are_counted_and_listed(self, featx, folder):
+        (folder / "dark" / "broken.png").write_bytes(b"")
+        (folder / "notes.txt").write_text("not an image")
+        error = featx.fails("extract", folder, "--backbone", TINY)
+        assert error == "error: dark/broken.png: empty file\n"
+        result = featx("extract", folder, "--backbone", TINY, "--on-error", "skip")
+        assert "1 of 41 images failed" in result.stderr
+        assert "dark/broken.png: empty file" in result.stderr
+        assert "1 files are not named as images" in result.stderr
+        found = featx.json("extract", folder, "--backbone", TINY, "--on-error", "skip")
+        assert found["n_failed"] == 1
+        assert found["failed"] == [
+            {"sample_id": "dark/broken.png", "stage": "decode", "reason": "empty file"}
+        ]
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            (["nowhere"], "no such file or folder"),
+            (["empty"], "0 images in empty"),
+            (["images", "--backbone", "tinny"], "did you mean tiny"),
+            (["images", "--backbone", TINY, "--tap", "frist"], "did you mean first"),
+            (["images", "--backbone", TINY, "--input-size", "big"], "300 or 300x200"),
+            (["images", "--backbone", TINY, "--weights", "mine"], "'imagenet', 'none'"),
+            (["images", "--backbone", TINY, "--on-error", "ignore"], "'raise', 'skip'"),
+            (["images", "--backbone", TINY, "--dtype", "int8"], "'float32', 'float16'"),
+            (["images", "--backbone", TINY, "--label-column", "x"], "option label_column"),
+            (["images", "--backbone", "no.keras"], "no such file"),
+            (["images", "--backbone", TINY, "--out", "images"], "add a file name"),
+        ],
+    )
+    def test_bad_input_is_one_line(self, featx, folder, tmp_path, arguments, message):
+        assert folder.exists()
+        (tmp_path / "empty").mkdir()
+        error = featx.fails("extract", *arguments)
+        assert message in error
+        assert error.startswith("error: ")
+        assert error.count("\n") == 1
+
+
+class TestSearch:
+    def test_json_holds_the_contracts_keys(self, featx, feature_file):
+        heads = ["--head", "logistic_regression", "--head", "rbf_svm"]
+        found = featx.json("search", feature_file, *heads, "--cv", 3, "--out", "m.featx")
+        assert set(found) >= {
+            "best_head",
+            "best_params",
+            "cv_score",
+            "test",
+            "model",
+            "candidates",
+            "seconds",
+        }
+        assert found["model"] == "m.featx"
+        assert found["test"]["n_samples"] == 10
+        assert len(found["candidates"]) == 6 + 12
+        assert found["candidates"][0]["mean_test_score"] == found["cv_score"]
+
+    def test_the_tables_show_the_leaderboard_and_the_intervals(self, featx, feature_file):
+        output = featx("search", feature_file, "--head", "logistic_regression", "--cv", 3).stdout
+        assert "Best 6 of 6 candidates" in output
+        assert "held-out part" in output
+        assert "[1.000, 1.000]" in output
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            (["f.h5", "--head", "svm"], "did you mean"),
+            (["f.h5", "--cv", 50], "for 50 folds"),
+            (["f.h5", "--test-size", 1.5], "between 0 and 1"),
+            (["f.h5", "--scoring", "nonsense"], "nonsense"),
+            (["absent.h5"], "does not exist"),
+            (["images"], "not a regular file"),
+        ],
+    )
+    def test_bad_input_is_one_line(self, featx, feature_file, arguments, message):
+        assert feature_file == "f.h5"
+        error = featx.fails("search", *arguments)
+        assert message in error
+        assert error.count("\n") == 1
+
+    def test_one_class_is_refused_by_name(self, featx, tmp_path):
+        write_class_folder(tmp_path / "images", 12)
+        featx("extract", tmp_path / "images" / "dark", "--backbone", TINY, "--out", "u.h5")
+        assert "features without labels" in featx.fails("search", "u.h5")
+        (tmp_path / "one").mkdir()
+        (tmp_path / "images" / "dark").rename(tmp_path / "one" / "dark")
+        featx("extract", "one", "--backbone", TINY, "--out", "o.h5")
+        assert "one class only (dark)" in featx.fails("search", "o.h5")
+
+
+class TestEvaluate:
+    def test_json_holds_the_contracts_keys(self, featx, model_file, feature_file):
+        found = featx.json("evaluate", model_file, feature_file)
+        assert set(found) >= {
+            *("accuracy", "accuracy_ci", "roc_auc", "log_loss", "ece", "n_samples", "per_class"),
+        }
+        assert (found["n_samples"], found["n_trained_on"]) == (10, 30)
+
+    def test_it_says_what_it_left_out(self, featx, model_file, feature_file):
+        result = featx("evaluate", model_file, feature_file)
+        assert "left out 30 samples that the model was fitted on" in result.stderr
+        assert "dark" in result.stdout
+
+    def test_another_extraction_is_refused_with_the_fields(self, featx, model_file, folder):
+        featx("extract", folder, "--backbone", TINY, "--pooling", "max", "--out", "max.h5")
+        error = featx.fails("evaluate", model_file, "max.h5")
+        assert "pooling: found max, expected avg" in error
+
+    def test_what_is_no_model_is_refused(self, featx, feature_file):
+        assert "expected a model file" in featx.fails("evaluate", feature_file, feature_file)
+        assert "no such file" in featx.fails("evaluate", "absent.featx", feature_file)
+
+
+class TestPredict:
+    def test_a_csv_of_labels_and_probabilities(self, featx, model_file, folder):
+        found = featx.json("predict", model_file, folder, "--out", "p.csv")
+        assert (found["path"], found["n_samples"], found["n_failed"]) == ("p.csv", 40, 0)
+        with Path("p.csv").open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        assert {row["label"] == row["sample_id"].partition("/")[0] for row in rows} == {True}
+
+    def test_json_lists_the_predictions(self, featx, model_file, folder):
+        (folder / "dark" / "broken.png").write_bytes(b"")
+        assert "broken.png" in featx.fails("predict", model_file, folder)
+        found = featx.json("predict", model_file, folder, "--on-error", "skip")
+        assert len(found["predictions"]) == 40
+        assert found["n_failed"] == 1
+        first = found["predictions"][0]
+        assert first["probabilities"][first["label"]] > 0.5
+
+    def test_a_single_image(self, featx, model_file, folder):
+        image = next((folder / "light").iterdir())
+        assert "light" in featx("predict", model_file, image).stdout
+
+
+class TestStore:
+    def test_list_info_verify_prune(self, featx, feature_file, tmp_path):
+        assert feature_file
+        (entry,) = featx.json("store", "list")
+        assert (entry["backbone"], entry["n_samples"]) == (TINY, 40)
+        assert featx.json("store", "info", entry["key"])["pooling"] == "avg"
+        (shard,) = (tmp_path / "cache").rglob("*.h5")
+        shard.write_bytes(shard.read_bytes()[:-1])
+        with pytest.warns(match="set aside"):
+            (check,) = featx.json("store", "verify")
+        assert check["damaged"] == [shard.name]
+        assert len(featx.json("store", "prune", "--dry-run")) == 1
+        featx("store", "prune", entry["key"])
+        assert featx.json("store", "list") == []
+        assert "nothing" in featx("store", "list").stdout
+
+    def test_an_unknown_key_is_one_line(self, featx):
+        assert "the start of one key" in featx.fails("store", "info", "abc")
+
+
+class TestBackbones:
+    def test_what_can_be_loaded(self, featx):
+        found = featx.json("backbones", "resnet50*")
+        assert [row["name"] for row in found] == ["ResNet50", "ResNet50V2"]
+        assert found[0]["input_size"] == [224, 224]
+        assert "efficientnet_lite0" in featx("backbones", "--offline").stdout
+
+
+def test_usage_errors_exit_with_two(featx):
+    featx("extract", code=2)
+    featx("nonsense", code=2)
+    featx("search", "f.h5", "--cv", "many", code=2)
+
+
+def test_every_command_has_help(featx):
+    for command in ("demo", "backbones", "extract", "search", "evaluate", "predict", "store"):
+        assert "Usage" in featx(command, "--help").stdout
