@@ -1,0 +1,79 @@
+"""The README's examples run, in order, as a newcomer would run them."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+
+
+def blocks(language):
+    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory):
+    """A folder with ``photos/``: three classes of 24 small images."""
+    folder = tmp_path_factory.mktemp("readme")
+    rng = np.random.default_rng(0)
+    for channel, name in enumerate(("red", "green", "blue")):
+        (folder / "photos" / name).mkdir(parents=True)
+        for index in range(24):
+            pixels = rng.integers(0, 120, (48, 64, 3))
+            pixels[..., channel] += 120
+            Image.fromarray(pixels.astype(np.uint8)).save(folder / "photos" / name / f"{index:03d}.jpg")
+    return folder
+
+
+def test_the_commands_run(workplace):
+    commands = re.findall(r"^\$ (.+)$", "\n".join(blocks("console")), flags=re.MULTILINE)
+    assert len(commands) >= 9
+    for command in commands:
+        program, *arguments = shlex.split(command)
+        assert program == "featx"
+        done = subprocess.run(
+            [sys.executable, "-m", "featx", *arguments],
+            cwd=workplace,
+            env={**os.environ, "FEATX_CACHE": str(workplace / "cache")},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, f"{command}\n{done.stderr}"
+        assert done.stderr == "" or command.startswith("featx evaluate")
+    assert len((workplace / "predictions.csv").read_text().splitlines()) == 73
+
+
+def test_the_python_examples_run(workplace, monkeypatch, capsys):
+    # After the commands, which write the feature file that the last example reads.
+    if not (workplace / "photos.h5").exists():
+        test_the_commands_run(workplace)
+    monkeypatch.chdir(workplace)
+    monkeypatch.setenv("FEATX_CACHE", str(workplace / "cache"))
+    namespace = {}
+    examples = blocks("python")
+    assert len(examples) >= 5
+    for example in examples:
+        exec(compile(example, "README.md", "exec"), namespace)
+    assert "(72, 1280)" in capsys.readouterr().out
+    assert namespace["scores"].accuracy > 0.9
+
+
+def test_the_shell_commands_it_names_are_there():
+    for script in re.findall(r"scripts/([a-z_]+(?:\.py)?)", README):
+        assert os.access(ROOT / "scripts" / script, os.X_OK), script
+
+
+def test_it_names_every_command():
+    for command in ("demo", "backbones", "extract", "search", "evaluate", "predict", "store"):
+        assert command in README

@@ -1,0 +1,46 @@
+"""The programs to copy from, run as they are."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from featx import FeatureSet, ImageClassifier
+from tests.conftest import write_class_folder
+
+SCRIPTS = Path(__file__).parent.parent / "scripts"
+
+
+def run(script, *arguments, cwd):
+    command = [sys.executable, SCRIPTS / script, *map(str, arguments)]
+    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_bulk_embed_then_grid_search(tmp_path):
+    folder = write_class_folder(tmp_path / "images", 40)
+    (folder / "dark" / "broken.png").write_bytes(b"")
+    backbone = ("--backbone", "MobileNetV2", "--weights", "none", "--input-size", 32)
+    output = run("bulk_embed.py", folder, *backbone, cwd=tmp_path)
+    assert "40 rows, 40 embedded, 0 cached, 1 failed" in output
+    assert "dark/broken.png: empty file" in output
+    path = tmp_path / "features" / "images-MobileNetV2.h5"
+    assert len(FeatureSet.load(path)) == 40
+    output = run("grid_search.py", path, "--out", "m.featx", cwd=tmp_path)
+    assert "pca_logistic_regression" in output
+    assert "held out: accuracy" in output
+    assert ImageClassifier.load(tmp_path / "m.featx").classes_.tolist() == ["dark", "light"]
+
+
+def test_the_startup_benchmark_measures():
+    output = run("benchmark.py", "startup", cwd=SCRIPTS.parent)
+    assert "import featx" in output
+
+
+@pytest.mark.slow
+def test_the_extraction_benchmark_measures_both_sides():
+    output = run("benchmark.py", "extract", "--images", 64, "--rounds", 1, cwd=SCRIPTS.parent)
+    assert "tutorial's way" in output
+    assert "all cached" in output
