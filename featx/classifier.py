@@ -15,7 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 from featx.checks import explain
 from featx.errors import HeadError, SourceError
 from featx.features.extraction import extract
-from featx.features.extractor import FeatureExtractor
+from featx.features.extractor import FeatureExtractor, tags_for_images
 from featx.features.feature_set import FeatureSet
 from featx.features.fingerprint import ExtractionSpec
 from featx.features.store import FeatureStore
@@ -312,12 +312,7 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
         return clone(head).fit(X, y), None
 
     def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.two_d_array = False
-        tags.input_tags.three_d_array = True
-        tags.input_tags.string = True
-        tags.no_validation = True
-        return tags
+        return tags_for_images(super().__sklearn_tags__())
 
 
 def _classes(y: Sequence[Any] | np.ndarray | None, features: FeatureSet) -> np.ndarray:

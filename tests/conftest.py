@@ -75,3 +75,19 @@ def tiny_extractor():
     from featx import FeatureExtractor
 
     return FeatureExtractor(TINY, batch_size=4)
+
+
+@pytest.fixture
+def n_embedded(monkeypatch) -> list[int]:
+    """How many images each real forward pass embeds, padding left out."""
+    from featx.features.engines import KerasEngine
+
+    counted: list[int] = []
+    original = KerasEngine.__call__
+
+    def count(self, images):
+        counted.append(int(images.any(axis=(1, 2, 3)).sum()))
+        return original(self, images)
+
+    monkeypatch.setattr(KerasEngine, "__call__", count)
+    return counted

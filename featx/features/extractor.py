@@ -245,12 +245,16 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         return {name: value for name, value in state.items() if name != "_backbone"}
 
     def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.two_d_array = False
-        tags.input_tags.three_d_array = True
-        tags.input_tags.string = True
-        tags.no_validation = True
-        return tags
+        return tags_for_images(super().__sklearn_tags__())
+
+
+def tags_for_images(tags: Any) -> Any:
+    """scikit-learn's tags of an estimator that takes whatever `featx.as_source` does."""
+    tags.input_tags.two_d_array = False
+    tags.input_tags.three_d_array = True
+    tags.input_tags.string = True
+    tags.no_validation = True
+    return tags
 
 
 def _make_spec(backbone: Backbone, extractor: FeatureExtractor) -> ExtractionSpec:

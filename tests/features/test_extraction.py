@@ -20,23 +20,8 @@ from featx import (
     extract,
 )
 from featx.features import extraction, run
-from featx.features.engines import KerasEngine
 from featx.images.decoding import load_image
 from tests.conftest import TINY, make_images, write_class_folder
-
-
-@pytest.fixture
-def n_forward(monkeypatch):
-    """Counts the images that real forward passes embed."""
-    counted = []
-    original = KerasEngine.__call__
-
-    def count(self, images):
-        counted.append(int(images.any(axis=(1, 2, 3)).sum()))
-        return original(self, images)
-
-    monkeypatch.setattr(KerasEngine, "__call__", count)
-    return counted
 
 
 def file_sha256(features, path):
@@ -74,20 +59,20 @@ def test_every_sample_is_computed_cached_or_failed(class_folder, tiny_extractor,
 
 
 class TestIncremental:
-    def test_a_second_run_embeds_nothing(self, class_folder, tiny_extractor, tmp_path, n_forward):
+    def test_a_second_run_embeds_nothing(self, class_folder, tiny_extractor, tmp_path, n_embedded):
         first = extract(class_folder, tiny_extractor, store=tmp_path)
-        assert sum(n_forward) == 12
-        n_forward.clear()
+        assert sum(n_embedded) == 12
+        n_embedded.clear()
         second = extract(class_folder, tiny_extractor, store=tmp_path)
-        assert (second.report.n_computed, second.report.n_cached, n_forward) == (0, 12, [])
+        assert (second.report.n_computed, second.report.n_cached, n_embedded) == (0, 12, [])
         np.testing.assert_array_equal(first.X, second.X)
 
-    def test_new_images_cost_themselves_only(self, class_folder, tiny_extractor, tmp_path, n_forward):
+    def test_new_images_cost_themselves_only(self, class_folder, tiny_extractor, tmp_path, n_embedded):
         extract(class_folder, tiny_extractor, store=tmp_path)
-        n_forward.clear()
+        n_embedded.clear()
         write_class_folder(class_folder, n_images=5, seed=1)
         features = extract(class_folder, tiny_extractor, store=tmp_path)
-        assert (features.report.n_computed, sum(n_forward)) == (5, 5)
+        assert (features.report.n_computed, sum(n_embedded)) == (5, 5)
         fresh = extract(class_folder, tiny_extractor, store=None)
         np.testing.assert_allclose(features.X, fresh.X, atol=1e-6)
 
@@ -101,16 +86,16 @@ class TestIncremental:
         order = [before.image_sha256.index(digest) for digest in after.image_sha256]
         np.testing.assert_array_equal(after.X, before.X[order])
 
-    def test_copies_are_embedded_once_and_share_a_group(self, images, tiny_extractor, tmp_path, n_forward):
+    def test_copies_are_embedded_once_and_share_a_group(self, images, tiny_extractor, tmp_path, n_embedded):
         features = extract(np.concatenate([images, images[:5]]), tiny_extractor, store=tmp_path)
-        assert sum(n_forward) == 12
+        assert sum(n_embedded) == 12
         assert features.groups[:5] == features.groups[12:]
         np.testing.assert_array_equal(features.X[:5], features.X[12:])
 
-    def test_resume_false_embeds_anew(self, images, tiny_extractor, tmp_path, n_forward):
+    def test_resume_false_embeds_anew(self, images, tiny_extractor, tmp_path, n_embedded):
         extract(images, tiny_extractor, store=tmp_path)
         report = extract(images, tiny_extractor, store=tmp_path, resume=False).report
-        assert (report.n_computed, sum(n_forward)) == (12, 24)
+        assert (report.n_computed, sum(n_embedded)) == (12, 24)
 
     def test_another_extraction_does_not_share_rows(self, images, tmp_path):
         extract(images, FeatureExtractor(TINY), store=tmp_path)
@@ -118,10 +103,10 @@ class TestIncremental:
         assert report.n_computed == 12
         assert len(FeatureStore(tmp_path).entries()) == 2
 
-    def test_without_a_store_nothing_is_kept(self, images, tiny_extractor, n_forward):
+    def test_without_a_store_nothing_is_kept(self, images, tiny_extractor, n_embedded):
         features = extract(images, tiny_extractor, store=None)
         extract(images, tiny_extractor, store=None)
-        assert sum(n_forward) == 24
+        assert sum(n_embedded) == 24
         assert features.X.shape == (12, 12)
 
 

@@ -18,22 +18,7 @@ from featx import (
     FeatureStore,
     StoreMismatchError,
 )
-from featx.features.engines import KerasEngine
 from tests.conftest import TINY, build_tiny, make_images, write_class_folder
-
-
-@pytest.fixture
-def n_embedded(monkeypatch):
-    """Counts the images that real forward passes embed, padding left out."""
-    counted = []
-    original = KerasEngine.__call__
-
-    def count(self, images):
-        counted.append(int(images.any(axis=(1, 2, 3)).sum()))
-        return original(self, images)
-
-    monkeypatch.setattr(KerasEngine, "__call__", count)
-    return counted
 
 
 def pipeline(store):
