@@ -13,13 +13,14 @@ import random
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache, partial
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from featx.checks import check_choice, explain, suggest
 from featx.errors import BackboneError
 from featx.features.efficientnet_lite import LITE_VARIANTS, build_lite
-from featx.features.frozen import POOLING, PREPROCESSING, Backbone, BackboneSpec, Weights
+from featx.features.frozen import OWN, POOLING, PREPROCESSING, Backbone, BackboneSpec, Weights
 from featx.features.keras_models import load_keras_file
 
 if TYPE_CHECKING:
@@ -201,6 +202,8 @@ def load_backbone(
     check_choice("pooling", pooling, POOLING, BackboneError)
     check_choice("weights", weights, ("imagenet", None), BackboneError)
     check_choice("preprocessing", preprocessing, ("auto", *PREPROCESSING), BackboneError)
+    if isinstance(taps, str):
+        raise BackboneError(explain(f"taps={taps!r}", "a sequence of layers' names", f"pass [{taps!r}]"))
     if isinstance(backbone, BackboneSpec):
         spec = backbone
     elif isinstance(backbone, str) and backbone in _REGISTRY:
@@ -237,7 +240,7 @@ def check_input_size(input_size: Any) -> tuple[int, int]:
     if (
         isinstance(input_size, Sequence)
         and len(input_size) == 2
-        and all(isinstance(side, int) and side > 0 for side in input_size)
+        and all(isinstance(side, Integral) and int(side) > 0 for side in input_size)
     ):
         return int(input_size[0]), int(input_size[1])
     raise BackboneError(
@@ -263,6 +266,9 @@ def _own_backbone(
         raise BackboneError(
             explain(received, "one input of shape (None, height, width, 3)", "adapt the model")
         )
+    if not isinstance(model.output_shape, tuple):
+        received = f"the model {name} with {len(model.output_shape)} outputs"
+        raise BackboneError(explain(received, "one", "make a model of the one you want"))
     fixed = tuple(expected[1:3]) if None not in expected[1:3] else None
     if input_size is None and fixed is None:
         raise BackboneError(
@@ -276,7 +282,7 @@ def _own_backbone(
     spec = BackboneSpec(
         name, lambda *_: model, preprocessing, size, model.output_shape[-1], "the model's own"
     )
-    return Backbone(spec, lambda: model, pooling, taps, size, weights="own")
+    return Backbone(spec, lambda: model, pooling, taps, size, weights=OWN)
 
 
 def _own_model(backbone: Any) -> tuple[keras.Model, str]:
@@ -307,14 +313,17 @@ def _build_seeded(
     spec: BackboneSpec, input_size: tuple[int, int], weights: Weights, seed: int
 ) -> keras.Model:
     # Importing Keras draws random numbers too, so it must not happen between seeding and building.
-    import keras  # noqa: F401
+    import keras
 
     # Keras draws the seeds of its initialisers from Python's own generator.
-    state = random.getstate()
+    state, policy = random.getstate(), keras.config.dtype_policy()
     random.seed(seed)
+    # A notebook that trains in half precision must not get other features under the same key.
+    keras.config.set_dtype_policy("float32")
     try:
         base = spec.build(input_size, weights)
     finally:
         random.setstate(state)
+        keras.config.set_dtype_policy(policy)
     base.trainable = False
     return base

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +16,8 @@ from featx.errors import BackboneError, StoreMismatchError
 from featx.features.backbones import load_backbone
 from featx.features.engines import ENGINES, KerasEngine, compile_engine
 from featx.features.fingerprint import ExtractionSpec
-from featx.features.frozen import Backbone, BackboneSpec, Weights
+from featx.features.frozen import OWN, Backbone, BackboneSpec, Weights, described_architecture
+from featx.features.keras_models import weights_digest
 from featx.features.store import FeatureStore
 from featx.files import StrPath
 from featx.images.decoding import RESIZE_RULE, pixels_sha256
@@ -197,8 +199,8 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         >>> FeatureExtractor.from_spec(spec).pooling
         'max'
         """
-        if spec.weights == "own" and backbone is None:
-            received = f"features of your own model {spec.backbone!r}"
+        if spec.weights == OWN and backbone is None:
+            received = "features of a model of your own"
             raise BackboneError(
                 explain(received, "that model", "pass backbone=... (a keras.Model or .keras file)")
             )
@@ -213,9 +215,6 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
             **params,
         ).fit()
         if differences := extractor.spec_.differences(spec):
-            # The name of a user's own model says nothing about its features.
-            differences.pop("backbone", None)
-        if differences:
             message = (
                 "this installation would extract other features; install what made them, or extract anew"
             )
@@ -223,21 +222,41 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         return extractor
 
     def compile(self) -> KerasEngine:
-        """The engine that runs the forward pass, built on first use."""
+        """The engine that runs the forward pass, built on first use.
+
+        Raises
+        ------
+        StoreMismatchError
+            When a model of your own is no longer the one that `fit` saw.
+        """
         if not hasattr(self, "_backbone"):
             self._backbone = self._load_backbone()
+        if self._backbone.weights == OWN:
+            self._check_unchanged(self._backbone.base)
         return compile_engine(self.engine, self._backbone.folded, self.batch_size)
+
+    def _check_unchanged(self, base: keras.Model) -> None:
+        """Features of a model that was trained on, or replaced on disk, must not go under the old key."""
+        now = replace(
+            self.spec_, weights_sha256=weights_digest(base), architecture=described_architecture(base)
+        )
+        if differences := now.differences(self.spec_):
+            raise StoreMismatchError("the model changed since fit; fit the extractor again", differences)
 
     def _load_backbone(self) -> Backbone:
         return load_backbone(
             self.backbone,
             self.pooling,
-            tuple(self.taps),
+            self.taps,
             self.input_size,
             weights=self.weights,
             preprocessing=self.preprocessing,
             random_state=self.random_state,
         )
+
+    def __sklearn_clone__(self) -> FeatureExtractor:
+        # The network is shared: it is frozen, large, and may be of a class that nobody can copy.
+        return type(self)(**self.get_params(deep=False))
 
     def __getstate__(self) -> dict[str, Any]:
         # A worker process builds the network itself, if it needs it at all.
@@ -259,7 +278,8 @@ def tags_for_images(tags: Any) -> Any:
 
 def _make_spec(backbone: Backbone, extractor: FeatureExtractor) -> ExtractionSpec:
     return ExtractionSpec(
-        backbone=backbone.spec.name,
+        # What Keras or a user calls a model says nothing about its features.
+        backbone=OWN if backbone.weights == OWN else backbone.spec.name,
         architecture=backbone.architecture,
         weights=backbone.weights,
         weights_seed=backbone.weights_seed,

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 _KERNELS = {"Conv2D": "kernel", "DepthwiseConv2D": "kernel", "SeparableConv2D": "pointwise_kernel"}
 
 # Largest difference allowed, as a share of the largest feature: that of another order of summation.
-_TOLERANCE = 1e-4
+_TOLERANCE = 1e-5
 
 
 def fold_batch_norm(model: keras.Model) -> keras.Model:
@@ -145,7 +145,7 @@ def _folded_copy(model: keras.Model, norm_of: dict[Any, Any]) -> keras.Model:
 
     def copy(layer: Any) -> Any:
         if layer in norms:
-            return keras.layers.Identity(name=layer.name)
+            return keras.layers.Identity(name=layer.name, dtype=layer.dtype_policy)
         config = layer.get_config()
         if layer in norm_of:
             config["use_bias"] = True

@@ -35,6 +35,9 @@ PREPROCESSING = {
 }
 POOLING = ("avg", "max", "avg+max", "none")
 
+#: What stands for the weights, and in a spec for the name, of a user's own model.
+OWN = "own"
+
 #: The tap that stands for a network's output.
 TOP = "top"
 
@@ -167,7 +170,7 @@ class Backbone:
     @cached_property
     def architecture(self) -> str:
         """Name and version of the architecture, or the digest of its config."""
-        return self.spec.architecture or f"config sha256 {architecture_digest(self.base)}"
+        return self.spec.architecture or described_architecture(self.base)
 
     @cached_property
     def weights_sha256(self) -> str:
@@ -182,6 +185,11 @@ class Backbone:
         tapped = [self.base.output if tap == TOP else _layer_output(self.base, tap) for tap in self.taps]
         outputs = keras.Model(self.base.input, tapped)(pixels, training=False)
         return list(outputs) if isinstance(outputs, list | tuple) else [outputs]
+
+
+def described_architecture(base: keras.Model) -> str:
+    """What a spec says of an architecture that has no name of its own."""
+    return f"config sha256 {architecture_digest(base)}"
 
 
 def _layer_output(base: keras.Model, name: str) -> Any:

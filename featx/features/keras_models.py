@@ -9,6 +9,7 @@ whoever wrote the file.
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 import zipfile
 from collections.abc import Iterator
@@ -52,6 +53,10 @@ _MAX_CONFIG_BYTES = 64 * 2**20
 _IRRELEVANT = ("trainable", "build_config", "compile_config", "registered_name", "shared_object_id")
 
 
+# Where a config refers to layers by their names.
+_REFERENCES = {"keras_history", "input_layers", "output_layers"}
+
+
 def weights_digest(model: keras.Model) -> str:
     """SHA-256 of all weight tensors of a model, in order, whatever their names.
 
@@ -66,7 +71,7 @@ def weights_digest(model: keras.Model) -> str:
 
 
 def architecture_digest(model: keras.Model) -> str:
-    """SHA-256 of a model's config, without the names that Keras makes up.
+    """SHA-256 of a model's config, without the names that Keras makes up, and of code that is not Keras's.
 
     Parameters
     ----------
@@ -89,7 +94,7 @@ def architecture_digest(model: keras.Model) -> str:
 
     try:
         config = keras.saving.serialize_keras_object(model)
-        text = json.dumps(_canonical(config, _layer_numbers(config)), sort_keys=True)
+        text = json.dumps([_canonical(config, _layer_numbers(config)), *_own_code(model)], sort_keys=True)
     except (NotImplementedError, TypeError, ValueError) as error:
         received = f"the model {model.name!r}, which cannot describe itself ({error})"
         raise BackboneError(explain(received, "a model with a get_config", "give it one")) from error
@@ -176,19 +181,60 @@ def _unsafe_classes(config: Any) -> Iterator[str]:
             yield f"{module}.{class_name}"
 
 
+def _is_named(item: dict[str, Any]) -> bool:
+    """Whether this describes a layer or an operation; a type of numbers has a name that means something."""
+    config = item.get("config")
+    is_type = str(item.get("class_name")).endswith("DTypePolicy")
+    return isinstance(config, dict) and isinstance(config.get("name"), str) and not is_type
+
+
 def _layer_numbers(config: Any) -> dict[str, str]:
     """Layers' names in order of appearance: ``conv2d_7`` in one process is ``conv2d`` in the next."""
     names: dict[str, str] = {}
     for item in _dictionaries(config):
-        name = item.get("config", {}).get("name") if isinstance(item.get("config"), dict) else None
-        if isinstance(name, str):
-            names.setdefault(name, f"layer {len(names)}")
+        if _is_named(item):
+            names.setdefault(item["config"]["name"], f"layer {len(names)}")
     return names
 
 
 def _canonical(value: Any, names: dict[str, str]) -> Any:
-    if isinstance(value, dict):
-        return {key: _canonical(item, names) for key, item in value.items() if key not in _IRRELEVANT}
+    """A config in which layers are numbered, where they stand and where they are referred to.
+
+    Nowhere else: a layer may be called like an activation.
+    """
     if isinstance(value, list | tuple):
         return [_canonical(item, names) for item in value]
-    return names.get(value, value) if isinstance(value, str) else value
+    if not isinstance(value, dict):
+        return value
+    canonical = {key: _canonical(item, names) for key, item in value.items() if key not in _IRRELEVANT}
+    if _is_named(value):
+        canonical["config"]["name"] = names[value["config"]["name"]]
+        # Beside the config of a functional model's layer its name stands a second time.
+        canonical.pop("name", None)
+    for key in _REFERENCES & canonical.keys():
+        canonical[key] = _renamed(canonical[key], names)
+    return canonical
+
+
+def _renamed(reference: Any, names: dict[str, str]) -> Any:
+    """A reference ``[layer, call, output]``, or several in lists, with the layers' numbers."""
+    if isinstance(reference, list):
+        return [_renamed(item, names) for item in reference]
+    return names.get(reference, reference) if isinstance(reference, str) else reference
+
+
+def _own_code(model: Any) -> list[str]:
+    """The code of every class of a model that is not Keras's: its config does not tell what it computes."""
+    # Keras has no public way to walk into layers that are made of layers.
+    kinds = {kind for layer in model._flatten_layers() for kind in type(layer).__mro__}  # noqa: SLF001
+    own = [kind for kind in kinds if not kind.__module__.startswith(("keras.", "tensorflow.", "builtins"))]
+    return sorted(_code_of(kind) for kind in own)
+
+
+def _code_of(kind: type) -> str:
+    try:
+        return inspect.getsource(kind)
+    except (OSError, TypeError):
+        # Typed into an interpreter, it has no source: its methods' byte code and constants must do.
+        methods = [(name, value.__code__) for name, value in vars(kind).items() if inspect.isfunction(value)]
+        return repr([(name, code.co_code, code.co_names, repr(code.co_consts)) for name, code in methods])

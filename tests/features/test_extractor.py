@@ -3,6 +3,7 @@
 import pickle
 
 import joblib
+import keras
 import numpy as np
 import pytest
 from sklearn.base import clone
@@ -17,7 +18,9 @@ from featx import (
     FeatureExtractor,
     FeatureStore,
     StoreMismatchError,
+    extract,
 )
+from featx.features.backbones import _shared_backbone
 from tests.conftest import TINY, build_tiny, make_images, write_class_folder
 
 
@@ -148,3 +151,79 @@ class TestFromSpec:
         monkeypatch.setattr("featx.features.extractor.pixels_sha256", lambda: "f" * 64)
         with pytest.raises(StoreMismatchError, match="pixels_sha256"):
             FeatureExtractor.from_spec(spec)
+
+
+class Doubled(keras.layers.Layer):
+    """A layer of a user's own, which is not registered with Keras."""
+
+    def call(self, inputs):
+        return 2.0 * inputs
+
+
+def own_model(*, name=None, layer=None):
+    inputs = keras.Input((16, 16, 3))
+    features = keras.layers.Conv2D(4, 3, kernel_initializer="ones")(inputs)
+    return keras.Model(inputs, features if layer is None else layer(features), name=name)
+
+
+def test_a_model_that_is_trained_after_fit_is_refused(tmp_path):
+    model = own_model()
+    extractor = FeatureExtractor(model, preprocessing="unit", store=tmp_path).fit()
+    before = extractor.transform(make_images(4))
+    model.set_weights([weight + 1 for weight in model.get_weights()])
+    with pytest.raises(StoreMismatchError, match="fit the extractor again; weights_sha256"):
+        extractor.transform(make_images(4, seed=1))
+    after = extractor.fit().transform(make_images(4))
+    assert np.abs(after - before).max() > 1
+
+
+def test_a_file_that_is_replaced_after_fit_is_refused(tmp_path):
+    path = tmp_path / "m.keras"
+    own_model().save(path)
+    extractor = pickle.loads(pickle.dumps(FeatureExtractor(path, preprocessing="unit").fit()))
+    own_model(layer=keras.layers.ReLU()).save(path)
+    with pytest.raises(StoreMismatchError, match="architecture"):
+        extractor.compile()
+
+
+def test_what_a_users_model_is_called_changes_nothing(tmp_path):
+    images = make_images(4)
+    for n_computed, name in ((4, "first"), (0, "second")):
+        features = extract(
+            images, FeatureExtractor(own_model(name=name), preprocessing="unit"), store=tmp_path
+        )
+        assert features.report.n_computed == n_computed
+
+
+def test_a_model_with_layers_of_a_users_own_is_extracted(tmp_path):
+    extractor = FeatureExtractor(own_model(layer=Doubled()), preprocessing="unit")
+    doubled = extract(make_images(3), extractor, store=tmp_path).X
+    plain = extract(make_images(3), FeatureExtractor(own_model(), preprocessing="unit"), store=tmp_path).X
+    np.testing.assert_allclose(doubled, 2 * plain, rtol=1e-6)
+    assert clone(extractor).backbone is extractor.backbone
+
+
+@pytest.mark.parametrize("backbone", ["efficientnet_lite0", "MobileNetV2"])
+def test_the_global_precision_changes_no_features(backbone, tmp_path):
+    extractor = FeatureExtractor(backbone, input_size=(32, 32), weights=None)
+    expected = extract(make_images(2), extractor, store=tmp_path / "a").X
+    _shared_backbone.cache_clear()
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        found = extract(make_images(2), extractor, store=tmp_path / "b").X
+        assert keras.config.dtype_policy().name == "mixed_bfloat16"
+    finally:
+        keras.config.set_dtype_policy("float32")
+        _shared_backbone.cache_clear()
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_a_tap_that_is_not_in_a_list_is_refused():
+    with pytest.raises(BackboneError, match=r"pass \['second'\]"):
+        FeatureExtractor(TINY, taps="second").fit()
+
+
+def test_a_model_with_two_outputs_is_refused():
+    inputs = keras.Input((16, 16, 3))
+    with pytest.raises(BackboneError, match="with 2 outputs"):
+        FeatureExtractor(keras.Model(inputs, [inputs, inputs]), preprocessing="unit").fit()

@@ -27,6 +27,35 @@ def test_another_architecture_has_another_digest(other):
     assert architecture_digest(small()) != architecture_digest(other)
 
 
+@pytest.mark.parametrize("names", [("relu", "tanh"), ("a", "a")], ids=str)
+def test_a_layer_may_be_called_like_a_value_of_its_config(names):
+    def build(activation, name):
+        return keras.Sequential([keras.Input((3,)), keras.layers.Activation(activation, name=name)])
+
+    first, second = build("relu", names[0]), build("tanh", names[1])
+    assert architecture_digest(first) != architecture_digest(second)
+    assert architecture_digest(first) == architecture_digest(build("relu", "other"))
+
+
+def test_the_type_of_numbers_is_part_of_the_architecture():
+    def build(dtype):
+        return keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, dtype=dtype, name="dense")])
+
+    digests = {architecture_digest(build(dtype)) for dtype in ("float32", "bfloat16", "mixed_bfloat16")}
+    assert len(digests) == 3
+
+
+def test_the_code_of_a_users_own_layers_is_part_of_the_architecture():
+    def build(code):
+        space = {"keras": keras, "__name__": "own_layers"}
+        exec(f"class Own(keras.layers.Layer):\n    def call(self, inputs):\n        return {code}", space)
+        inputs = keras.Input((3,))
+        return keras.Model(inputs, space["Own"](name="own")(inputs))
+
+    assert architecture_digest(build("inputs * 2.0")) == architecture_digest(build("inputs * 2.0"))
+    assert architecture_digest(build("inputs * 2.0")) != architecture_digest(build("inputs * 3.0"))
+
+
 def test_wiring_is_part_of_the_architecture():
     def build(swapped):
         inputs = keras.Input((4,))
