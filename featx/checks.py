@@ -9,6 +9,9 @@ from types import ModuleType
 
 from featx.errors import FeatxError, MissingPackageError
 
+# What NumPy's older generator takes, and with it scikit-learn.
+_MAX_SEED = 2**32 - 1
+
 
 def explain(received: str, expected: str, remedy: str) -> str:
     """One line that says what was received, what is expected and what to do.
@@ -80,17 +83,37 @@ def check_positive(parameter: str, value: object, error: type[FeatxError]) -> No
 
 
 def check_seed(parameter: str, value: object, error: type[FeatxError]) -> None:
-    """Refuse anything but an integer or None: only those can be written down and repeated.
+    """Refuse anything but None or an integer that NumPy takes: those can be written down and repeated.
 
     Examples
     --------
     >>> from featx.errors import HeadError
     >>> check_seed("random_state", "x", HeadError)
     Traceback (most recent call last):
-    featx.errors.HeadError: received random_state='x'; expected an integer or None; pass a seed
+    featx.errors.HeadError: received random_state='x'; expected an integer or None, from 0 to 4294967295; ...
     """
-    if value is not None and (isinstance(value, bool) or not hasattr(value, "__index__")):
-        raise error(explain(f"{parameter}={value!r}", "an integer or None", "pass a seed"))
+    if value is None:
+        return
+    if isinstance(value, bool) or not hasattr(value, "__index__") or not 0 <= value.__index__() <= _MAX_SEED:
+        expected = f"an integer or None, from 0 to {_MAX_SEED}"
+        raise error(explain(f"{parameter}={value!r}", expected, "pass a seed"))
+
+
+def check_n_jobs(value: object, error: type[FeatxError]) -> None:
+    """Refuse a number of workers that is none: 0, or no integer at all.
+
+    Examples
+    --------
+    >>> from featx.errors import HeadError
+    >>> check_n_jobs(0, HeadError)
+    Traceback (most recent call last):
+    featx.errors.HeadError: received n_jobs=0; expected an integer other than 0, or None; pass -1 for ...
+    """
+    if value is None:
+        return
+    if isinstance(value, bool) or not hasattr(value, "__index__") or value.__index__() == 0:
+        expected, remedy = "an integer other than 0, or None", "pass -1 for every processor"
+        raise error(explain(f"n_jobs={value!r}", expected, remedy))
 
 
 def require(package: str, extra: str) -> ModuleType:

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from featx.checks import check_choice, check_positive, check_seed, explain, require, suggest
+from featx.checks import check_choice, check_n_jobs, check_positive, check_seed, explain, require, suggest
 from featx.errors import HeadError, MissingPackageError, SourceError
 
 
@@ -60,7 +60,7 @@ def test_anything_but_a_positive_integer_is_refused(value):
         check_positive("batch_size", value, HeadError)
 
 
-@pytest.mark.parametrize("value", [None, 0, 7, np.int64(7)])
+@pytest.mark.parametrize("value", [None, 0, 7, np.int64(7), 2**32 - 1])
 def test_a_seed_is_let_through(value):
     check_seed("random_state", value, HeadError)
 
@@ -69,6 +69,23 @@ def test_a_seed_is_let_through(value):
 def test_what_cannot_be_written_down_is_no_seed(value):
     with pytest.raises(HeadError, match=r"random_state=.*; expected an integer or None"):
         check_seed("random_state", value, HeadError)
+
+
+@pytest.mark.parametrize("value", [-1, 2**32, np.int64(-7), 10**30])
+def test_what_numpy_refuses_is_no_seed(value):
+    with pytest.raises(HeadError, match=r"random_state=.*; expected .* from 0 to 4294967295; pass a seed"):
+        check_seed("random_state", value, HeadError)
+
+
+@pytest.mark.parametrize("value", [None, 1, 4, -1, -2, np.int64(3)])
+def test_a_number_of_workers_is_let_through(value):
+    check_n_jobs(value, HeadError)
+
+
+@pytest.mark.parametrize("value", [0, np.int64(0), True, 1.5, "2"])
+def test_no_workers_are_refused(value):
+    with pytest.raises(HeadError, match=r"n_jobs=.*; expected an integer other than 0, or None; pass -1"):
+        check_n_jobs(value, HeadError)
 
 
 def test_require_gives_the_module():

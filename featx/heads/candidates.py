@@ -15,7 +15,7 @@ from sklearn.utils.validation import has_fit_parameter
 
 from featx.checks import explain, suggest
 from featx.errors import HeadError
-from featx.heads.spaces import HeadSpec
+from featx.heads.spaces import HeadSpec, is_own_head
 from featx.heads.splits import Folds
 
 Candidate: TypeAlias = tuple[HeadSpec, Mapping[str, Any]]
@@ -52,6 +52,17 @@ def candidates_of(spec: HeadSpec) -> list[Candidate]:
         expected = "one choice of parameters or more"
         raise HeadError(explain(f"an empty param_grid for {spec.name}", expected, "pass {} for defaults"))
     return candidates
+
+
+def can_fit(candidate: Candidate, folds: Folds) -> bool:
+    """Whether the folds have enough samples for a candidate that featx chose itself.
+
+    Its grids are for folders of every size. That a small one has fewer images than its largest
+    neighbourhood is nothing to be warned of; a candidate that a user chose is left to fail and say so.
+    """
+    spec, params = candidate
+    n_neighbors = params.get("head__n_neighbors", 0) if is_own_head(spec) else 0
+    return all(n_neighbors <= len(train) for train, _ in folds)
 
 
 def needs_calibration(estimator: BaseEstimator, calibration: str | None) -> bool:

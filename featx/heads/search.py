@@ -26,11 +26,12 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
-from featx.checks import check_choice, check_seed
+from featx.checks import check_choice, check_n_jobs, check_seed
 from featx.errors import FeatxWarning, HeadError
 from featx.heads.candidates import (
     Candidate,
     Problem,
+    can_fit,
     candidates_of,
     check_single_scoring,
     check_weighable,
@@ -76,11 +77,16 @@ class HeadSearch(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         Fit the best candidate on all samples.
     calibration : {"sigmoid", None}, default="sigmoid"
         How a best head without probabilities (a support vector machine) gets them when it is refitted:
-        Platt scaling on out-of-fold decisions.
+        Platt scaling on out-of-fold decisions. Candidates are ranked by their raw decisions, but a head
+        that is calibrated predicts the class of the highest calibrated probability. Where classes are
+        unbalanced, this can move decisions, and the scores that the ranking was by with them; to choose
+        the calibration inside the folds is planned. None predicts by the raw decisions.
     n_jobs : int, optional
-        Candidates at once; None means 1, or what ``joblib.parallel_config`` says.
+        Candidates at once; None means 1, or what ``joblib.parallel_config`` says, and -1 as many as there
+        are processors.
     time_budget_s : float, optional
-        No candidate is started after this many seconds, but for the first.
+        No candidate is handed to a worker after this many seconds, but for the first. Those that joblib
+        has handed out already, about two a worker, are finished, so that the search can take longer.
     random_state : int, optional
         Seed of the folds and of every head. None keeps the samples' order in the folds.
     verbose : int, default=0
@@ -153,7 +159,7 @@ class HeadSearch(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         X : array-like of shape (n_samples, n_features)
             Features; float16 is searched as float32.
         y : array-like of shape (n_samples,)
-            Classes.
+            Classes. Leave samples without a label out: -1, by which featx codes them, is a class here.
         groups : array-like of shape (n_samples,), optional
             Samples of one group are never parted.
         sample_weight : array-like of shape (n_samples,), optional
@@ -167,10 +173,12 @@ class HeadSearch(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         ------
         HeadError
             When the labels or groups cannot serve the folds, a head is unknown, cannot weigh samples or
-            has another grid's parameters, or every candidate fails.
+            has another grid's parameters, ``n_jobs`` or the seed cannot be used, or every candidate
+            fails.
         """
         check_choice("calibration", self.calibration, ("sigmoid", None), HeadError)
         check_seed("random_state", self.random_state, HeadError)
+        check_n_jobs(self.n_jobs, HeadError)
         check_single_scoring(self.scoring)
         # A search that fails or does not refit must not answer with the head of an earlier one.
         self.__dict__.pop("best_estimator_", None)
@@ -179,6 +187,7 @@ class HeadSearch(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         specs = resolve_heads(self.heads)
         candidates = list(chain.from_iterable(map(candidates_of, specs)))
         folds = make_folds(labels, groups, self.cv, self.random_state)
+        candidates = [candidate for candidate in candidates if can_fit(candidate, folds)]
         if sample_weight is not None:
             sample_weight = _check_sample_weight(sample_weight, X)
             check_weighable(specs)
@@ -194,7 +203,26 @@ class HeadSearch(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
 
     @available_if(_best_has("predict"))
     def score(self, X: np.ndarray, y: Sequence[Any] | np.ndarray) -> float:
-        """What ``scoring`` gives for the best head on some samples."""
+        """What ``scoring`` gives for the best head on some samples.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,)
+            True classes.
+
+        Returns
+        -------
+        float
+            Higher is better.
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        ValueError
+            When X has another number of features than `fit` saw, or ``scoring`` does not suit y.
+        """
         check_is_fitted(self, "best_estimator_")
         scorer = check_scoring(self.best_estimator_, self.scoring)
         X = validate_data(self, X, dtype=[np.float32, np.float64], reset=False)
@@ -202,17 +230,68 @@ class HeadSearch(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
 
     @available_if(_best_has("predict"))
     def predict(self, X: np.ndarray) -> np.ndarray:
-        """The best head's classes: array of shape (n_samples,)."""
+        """The best head's classes.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            Of a calibrated head, the classes of the highest probability.
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        ValueError
+            When X has another number of features than `fit` saw.
+        """
         return self._of_best("predict", X)
 
     @available_if(_best_has("predict_proba"))
     def predict_proba(self, X: np.ndarray) -> np.ndarray:
-        """The best head's probabilities: array of shape (n_samples, n_classes)."""
+        """The best head's probabilities; absent where it has none and ``calibration=None``.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes)
+            Columns are in the order of ``classes_``.
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        ValueError
+            When X has another number of features than `fit` saw.
+        """
         return self._of_best("predict_proba", X)
 
     @available_if(_best_has("decision_function"))
     def decision_function(self, X: np.ndarray) -> np.ndarray:
-        """The best head's decision values: array of shape (n_samples,) or (n_samples, n_classes)."""
+        """The best head's decision values; absent where it has none, and where it was calibrated.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples,) or (n_samples, n_classes)
+            One column for two classes.
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        ValueError
+            When X has another number of features than `fit` saw.
+        """
         return self._of_best("decision_function", X)
 
     def leaderboard(self) -> list[dict[str, Any]]:
@@ -261,12 +340,16 @@ class HeadSearch(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         return chain(first, takewhile(lambda _: monotonic() < bell, rest))
 
     def _choose(self, candidates: list[Candidate]) -> None:
-        scores = self.cv_results_["mean_test_score"]
-        for (spec, params), score, reason in zip(candidates, scores, self.cv_results_["error"], strict=False):
+        scores, reasons = self.cv_results_["mean_test_score"], self.cv_results_["error"]
+        have_all_failed = bool(np.isnan(scores).all())
+        if have_all_failed and len(set(reasons)) == 1:
+            # Then it is not the candidates that are at fault, and to name each would bury the reason.
+            raise HeadError(f"every candidate failed: {reasons[0]}")
+        for (spec, params), score, reason in zip(candidates, scores, reasons, strict=False):
             if np.isnan(score):
                 warnings.warn(f"{spec.name} with {params} failed: {reason}", FeatxWarning, stacklevel=3)
-        if np.isnan(scores).all():
-            raise HeadError(f"every candidate failed; the first with: {self.cv_results_['error'][0]}")
+        if have_all_failed:
+            raise HeadError(f"every candidate failed; the first with: {reasons[0]}")
         self.best_index_ = int(self.cv_results_["rank_test_score"].argmin())
         spec, self.best_params_ = candidates[self.best_index_]
         self.best_head_ = spec.name

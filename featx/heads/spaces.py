@@ -90,6 +90,7 @@ _REGISTRY = {
 }
 
 _SPACES = {"default": tuple(_REGISTRY)}
+_OWN_HEADS = tuple(_REGISTRY.values())
 
 
 def register_head(spec: HeadSpec) -> None:
@@ -104,6 +105,18 @@ def register_head(spec: HeadSpec) -> None:
     See `HeadSpec`.
     """
     _REGISTRY[spec.name] = spec
+
+
+def is_own_head(spec: HeadSpec) -> bool:
+    """Whether a spec is one that featx brings, with a grid that nobody chose for the data at hand.
+
+    Examples
+    --------
+    >>> knn = resolve_heads("knn")[0]
+    >>> is_own_head(knn), is_own_head(HeadSpec("knn", knn.estimator, {}))
+    (True, False)
+    """
+    return any(spec is own for own in _OWN_HEADS)
 
 
 def list_heads(pattern: str = "*") -> list[HeadSpec]:

@@ -18,7 +18,7 @@ from sklearn.model_selection import (
 )
 from sklearn.utils.validation import check_consistent_length
 
-from featx.checks import explain
+from featx.checks import check_seed, explain
 from featx.errors import HeadError
 
 Folds: TypeAlias = list[tuple[np.ndarray, np.ndarray]]
@@ -55,7 +55,7 @@ def make_folds(
     Raises
     ------
     HeadError
-        When a class has too few samples or groups for the folds.
+        When a class has too few samples or groups for the folds, or the seed cannot be one.
 
     Examples
     --------
@@ -66,6 +66,7 @@ def make_folds(
     >>> [test.tolist() for _, test in make_folds(y, cv=2)]
     [[0, 2], [1, 3]]
     """
+    check_seed("random_state", random_state, HeadError)
     check_consistent_length(y, groups)
     values = np.empty((len(y), 0))
     # scikit-learn's own default folds would part groups.
@@ -92,7 +93,7 @@ def holdout_split(
     Parameters
     ----------
     y : ndarray of shape (n_samples,)
-        Classes.
+        Classes. Leave samples without a label out: -1, by which featx codes them, is a class here.
     groups : array-like of shape (n_samples,), optional
     test_size : float, default=0.25
         Share that is set aside. With groups it is met as nearly as whole groups allow.
@@ -109,14 +110,25 @@ def holdout_split(
     Raises
     ------
     HeadError
-        When the share is not between 0 and 1, or a class is too small to be split by it.
+        When the share is not between 0 and 1, a class is too small to be split by it, or the seed cannot be
+        one.
 
     Examples
     --------
     >>> train, test = holdout_split(np.array([0, 1] * 8))
     >>> len(train), len(test)
     (12, 4)
+
+    Of features of which some have no label, only those that have one are split:
+
+    >>> from featx import FeatureSet
+    >>> features = FeatureSet(np.zeros((12, 3), np.float32), [0, 1, -1] * 4, class_names=["cat", "dog"])
+    >>> labelled = np.flatnonzero(features.y >= 0)
+    >>> train, test = (labelled[part] for part in holdout_split(features.y[labelled]))
+    >>> len(train), len(test), features.y[train].min()
+    (6, 2, np.int64(0))
     """
+    check_seed("random_state", random_state, HeadError)
     if not 0 < test_size < 1:
         raise HeadError(explain(f"test_size={test_size}", "a share between 0 and 1", "pass for example 0.25"))
     check_consistent_length(y, groups, strata)

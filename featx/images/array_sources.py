@@ -1,4 +1,4 @@
-"""Sources of images that are arrays already: in memory, in HDF5, or out of a data pipeline.
+"""Sources of images that are arrays already: in memory, or out of a data pipeline.
 
 Pixels are uint8, or numbers in a range that the caller states. A range is never guessed from the
 values: an image that happens to be dark would be scaled otherwise than its neighbours.
@@ -15,9 +15,7 @@ from typing import Any
 import numpy as np
 
 from featx.checks import explain
-from featx.errors import DecodeError, SourceError
-from featx.files import StrPath
-from featx.hdf5 import open_foreign_hdf5
+from featx.errors import DecodeError, SourceError, printable
 from featx.images.base import ImageSource, RawImage, failing
 from featx.images.decoding import content_sha256
 
@@ -39,7 +37,7 @@ class ArraySource(ImageSource):
     value_range : tuple of float, optional
         (black, white). Values are mapped linearly to 0..255 and rounded; a value outside fails.
     sample_ids : sequence of str, optional
-        By default the images' indices.
+        Each once; by default the images' indices.
 
     Examples
     --------
@@ -60,15 +58,12 @@ class ArraySource(ImageSource):
         value_range: tuple[float, float] | None = None,
         sample_ids: Sequence[str] | None = None,
     ) -> None:
-        _check_layout(images)
+        check_layout(images)
         self.images = images
-        self.value_range = _check_value_range(
-            getattr(images, "dtype", None), value_range, type(self).__name__
-        )
-        if sample_ids is not None and len(sample_ids) != len(images):
-            received = f"{len(sample_ids)} sample_ids for {len(images)} images"
-            raise SourceError(explain(received, "one an image", "align them"))
-        super().__init__(sample_ids or [str(index) for index in range(len(images))], labels, groups)
+        self.value_range = check_value_range(getattr(images, "dtype", None), value_range, type(self).__name__)
+        names = [str(name) for name in (range(len(images)) if sample_ids is None else sample_ids)]
+        _check_names(names, len(images))
+        super().__init__(names, labels, groups)
 
     def read(self, start: int, stop: int) -> list[RawImage]:
         """The samples from ``start`` up to ``stop``; they are converted to uint8 when fetched."""
@@ -76,75 +71,6 @@ class ArraySource(ImageSource):
             RawImage(sample_id, partial(to_uint8_rgb, image, self.value_range, sample_id))
             for sample_id, image in zip(self.sample_ids[start:stop], self.images[start:stop], strict=True)
         ]
-
-
-class HDF5Source(ImageSource):
-    """Images in a dataset of an HDF5 file, read in slices as they are needed.
-
-    Parameters
-    ----------
-    path : path-like
-        The file. It is checked before any value is read: see `featx.hdf5.open_foreign_hdf5`.
-    images : str, default="images"
-        Name of the dataset of images, (n_samples, height, width[, 1 or 3]).
-    labels : str, default="labels"
-        Name of the dataset of labels. Where the default is absent, the images are unlabelled.
-    value_range : tuple of float, optional
-        (black, white), needed unless the images are uint8.
-
-    Examples
-    --------
-    >>> import h5py
-    >>> path = getfixture("tmp_path") / "images.h5"
-    >>> with h5py.File(path, "w") as file:
-    ...     file["images"] = np.zeros((5, 8, 8, 3), np.uint8)
-    ...     file["labels"] = [0, 1, 0, 1, 1]
-    >>> len(HDF5Source(path))
-    5
-    """
-
-    def __init__(
-        self,
-        path: StrPath,
-        images: str = "images",
-        labels: str = "labels",
-        *,
-        value_range: tuple[float, float] | None = None,
-    ) -> None:
-        self.path = path
-        self.images = images
-        with open_foreign_hdf5(path) as file:
-            # The labels may be absent where nobody asked for them by name.
-            is_labelled = labels in file or labels != "labels"
-            for name in [images, labels] if is_labelled else [images]:
-                # A group has no shape, and what is absent has none either.
-                if getattr(file.get(name), "shape", None) is None:
-                    received = f"{path} holding {', '.join(sorted(file)) or 'nothing'}"
-                    raise SourceError(explain(received, f"a dataset {name!r}", "name one that is there"))
-            _check_layout(file[images])
-            n_samples, dtype = len(file[images]), file[images].dtype
-            values = _labels_in_hdf5(file[labels]) if is_labelled else None
-        self.value_range = _check_value_range(dtype, value_range, "HDF5Source")
-        super().__init__([str(index) for index in range(n_samples)], values)
-
-    def read(self, start: int, stop: int) -> list[RawImage]:
-        """The samples from ``start`` up to ``stop``, read from the file in one slice."""
-        with open_foreign_hdf5(self.path) as file:
-            pixels = [self._pixels(file[self.images], index) for index in range(start, min(stop, len(self)))]
-        return [
-            RawImage(sample_id, failing(sample_id, found))
-            if isinstance(found, str)
-            else RawImage(sample_id, partial(to_uint8_rgb, found, self.value_range, sample_id))
-            for sample_id, found in zip(self.sample_ids[start:stop], pixels, strict=True)
-        ]
-
-    @staticmethod
-    def _pixels(dataset: Any, index: int) -> np.ndarray | str:
-        try:
-            return np.asarray(dataset[index])
-        except OSError as error:
-            # A damaged chunk costs the images in it, not its neighbours.
-            return f"cannot be read: {error}"
 
 
 class DatasetSource(ImageSource):
@@ -223,7 +149,7 @@ class DatasetSource(ImageSource):
         """Every sample as uint8 RGB pixels, or the reason why it has none, with its label."""
         index = 0
         for images, labels in _batches(self.dataset):
-            _check_value_range(images.dtype, self.value_range, "DatasetSource")
+            check_value_range(images.dtype, self.value_range, "DatasetSource")
             for image, label in zip(images, [None] * len(images) if labels is None else labels, strict=True):
                 try:
                     yield to_uint8_rgb(image, self.value_range, str(index)), label
@@ -290,7 +216,27 @@ def to_uint8_rgb(image: np.ndarray, value_range: tuple[float, float] | None, sam
     return np.ascontiguousarray(np.broadcast_to(pixels, (*pixels.shape[:2], 3)))
 
 
-def _check_layout(images: Any) -> None:
+def _check_names(names: list[str], n_images: int) -> None:
+    if len(names) != n_images:
+        received = f"{len(names)} sample_ids for {n_images} images"
+        raise SourceError(explain(received, "one an image", "align them"))
+    seen = set()
+    for name in names:
+        if name in seen:
+            received = f"the sample_id {printable(name)!r} more than once"
+            raise SourceError(explain(received, "a name of its own for each image", "rename them"))
+        seen.add(name)
+
+
+def check_layout(images: Any) -> None:
+    """Refuse an array that is one image, has its channels first, or holds no images at all.
+
+    Examples
+    --------
+    >>> check_layout(np.zeros((8, 8, 3)))
+    Traceback (most recent call last):
+    featx.errors.SourceError: received one image of shape (8, 8, 3); expected a batch of images; ...
+    """
     shape = getattr(images, "shape", None)
     if shape is None:
         return
@@ -305,9 +251,25 @@ def _check_layout(images: Any) -> None:
         raise SourceError(explain(f"images of shape {shape}", expected, "reshape them"))
 
 
-def _check_value_range(
+def check_value_range(
     dtype: np.dtype | None, value_range: tuple[float, float] | None, source: str
 ) -> tuple[float, float] | None:
+    """A stated range as floats, or a refusal where one is missing.
+
+    Parameters
+    ----------
+    dtype : dtype or None
+        Of the images; None where each has its own.
+    value_range : tuple of float or None
+        (black, white).
+    source : str
+        Name of the source's class, for the message.
+
+    Examples
+    --------
+    >>> check_value_range(np.dtype(np.float32), (0, 1), "ArraySource")
+    (0.0, 1.0)
+    """
     if value_range is None:
         if dtype is not None and dtype != np.uint8:
             remedy = f"pass {source}(..., value_range=(0, 1)) or whatever black and white are"
@@ -320,11 +282,6 @@ def _check_value_range(
         expected = "(black, white), finite, with black < white"
         raise SourceError(explain(f"value_range={value_range}", expected, "mend it"))
     return float(low), float(high)
-
-
-def _labels_in_hdf5(dataset: Any) -> np.ndarray:
-    is_string = dataset.dtype.kind in "SO"
-    return np.asarray(dataset.asstr("utf-8")[()] if is_string else dataset[()])
 
 
 def _batches(dataset: Any) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:

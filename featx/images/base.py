@@ -10,8 +10,9 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -108,6 +109,15 @@ class ImageSource(ABC):
         other.labels, other.class_names = encode_labels(labels, self.sample_ids)
         return other
 
+    def without_labels(self) -> ImageSource:
+        """The same samples, unlabelled: what a prediction goes by.
+
+        Returns
+        -------
+        ImageSource
+        """
+        return self.with_labels(np.full(len(self), UNLABELLED))
+
     def fingerprint(self) -> str:
         """SHA-256 of the samples' ids, labels and groups, in order: which samples, not their pixels."""
         names = [self.sample_ids, self.labels.tolist(), self.class_names, self.groups]
@@ -124,7 +134,8 @@ def encode_labels(
     Parameters
     ----------
     labels : array-like of shape (n_samples,) or None
-        Strings, integers or booleans; an integer -1 means unlabelled.
+        Strings, integers or booleans; an integer -1 means unlabelled. Missing, and refused, are None, a
+        NaN and blank text; a class may well be called "none".
     sample_ids : sequence of str, length n_samples
         Names the samples in errors.
     class_names : sequence of str, optional
@@ -155,6 +166,9 @@ def encode_labels(
                 "align them; for one-hot labels pass labels.argmax(axis=1)",
             )
         )
+    if values.dtype.kind == "U" and not isinstance(labels, np.ndarray):
+        # Among strings NumPy writes a NaN as 'nan', which may be a name too.
+        _check_present(labels, sample_ids)
     if values.dtype.kind == "f":
         values = _integers_of_floats(values, sample_ids)
     if values.dtype.kind in "iub":
@@ -163,23 +177,32 @@ def encode_labels(
 
 
 def _check_groups(groups: Sequence[str], sample_ids: Sequence[str]) -> list[str]:
-    names = [str(group) for group in groups]
-    if len(names) != len(sample_ids):
-        received = f"{len(names)} groups for {len(sample_ids)} images"
+    values = list(groups)
+    if len(values) != len(sample_ids):
+        received = f"{len(values)} groups for {len(sample_ids)} images"
         raise SourceError(explain(received, "one group an image", "align them"))
-    for name, sample_id in zip(names, sample_ids, strict=True):
-        if _is_missing(name):
-            raise SourceError(f"{printable(sample_id)}: its group is missing ({name!r}); give it one")
-    return names
+    for group, sample_id in zip(values, sample_ids, strict=True):
+        if _is_missing(group):
+            raise SourceError(f"{printable(sample_id)}: its group is missing ({group!r}); give it one")
+    return [str(group) for group in values]
 
 
-def _is_missing(text: str) -> bool:
-    return text.strip().lower() in ("", "nan", "none")
+def _is_missing(value: object) -> bool:
+    """Whether a cell is empty. Text is only when it is blank: a folder 'none' is a class like any other."""
+    if isinstance(value, float | np.floating):
+        return math.isnan(value)
+    return value is None or (isinstance(value, str) and not value.strip())
+
+
+def _check_present(labels: Iterable[object], sample_ids: Sequence[str]) -> None:
+    for value, sample_id in zip(labels, sample_ids, strict=True):
+        if _is_missing(value):
+            raise _bad_label(value, sample_id)
 
 
 def _bad_label(value: object, sample_id: str) -> SourceError:
     where = printable(sample_id)
-    if _is_missing(str(value)):
+    if _is_missing(value):
         return SourceError(f"{where}: its label is missing ({value!r}); give it one")
     remedy = "map the labels to those"
     return SourceError(f"{where}: {explain(f'the label {value!r}', 'a string or an integer', remedy)}")

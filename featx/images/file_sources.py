@@ -154,8 +154,9 @@ class ManifestSource(PathSource):
         UTF-8 text, comma separated.
     path_column : str, default="path"
         Column of the images' paths, relative to ``root``.
-    label_column : str, default="label"
-        Column of the labels. Where the default column is absent, the images are unlabelled.
+    label_column : str or None, default="label"
+        Column of the labels. The images are unlabelled where the default column is absent or every cell
+        of the column is blank, and with None, which ignores labels.
     group_column : str, optional
         Column of the groups.
     root : path-like, optional
@@ -176,7 +177,7 @@ class ManifestSource(PathSource):
         self,
         csv_path: StrPath,
         path_column: str = "path",
-        label_column: str = "label",
+        label_column: str | None = "label",
         group_column: str | None = None,
         root: StrPath | None = None,
         *,
@@ -185,20 +186,18 @@ class ManifestSource(PathSource):
         manifest = Path(csv_path)
         root = manifest.parent if root is None else Path(root)
         header, rows = _read_csv(manifest)
-        wanted = [path_column] if group_column is None else [path_column, group_column]
-        if label_column in header or label_column != "label":
-            wanted.append(label_column)
-        for column in wanted:
-            if column not in header:
-                raise SourceError(
-                    explain(f"{manifest} without a column {column!r}", "that column", suggest(column, header))
-                )
+        if label_column == "label" and label_column not in header:
+            label_column = None
+        for column in (path_column, label_column, group_column):
+            if column is not None:
+                _check_column(manifest, column, header)
         paths = _manifest_paths(manifest, root, [(line, row[path_column]) for line, row in rows])
-        labels = None
-        if label_column in wanted:
-            _check_manifest_labels(manifest, label_column, rows)
-            labels = [row[label_column] for _, row in rows]
-        groups = None if group_column is None else [row[group_column] for _, row in rows]
+        labels = None if label_column is None else _manifest_labels(manifest, label_column, rows)
+        groups = None
+        if group_column is not None:
+            cells = [(line, row[group_column]) for line, row in rows]
+            _check_not_nan(manifest, "group", cells)
+            groups = [group for _, group in cells]
         super().__init__(paths, labels, groups=groups, root=root, follow_links=follow_links)
 
 
@@ -308,6 +307,15 @@ def _read_csv(manifest: Path) -> tuple[list[str], list[tuple[int, dict[str, str]
     return header, rows
 
 
+def _check_column(manifest: Path, column: str, header: list[str]) -> None:
+    if column not in header:
+        received = f"{manifest} without a column {column!r}"
+        raise SourceError(explain(received, "that column", suggest(column, header)))
+    if header.count(column) > 1:
+        received = f"{manifest} with {header.count(column)} columns {column!r}"
+        raise SourceError(explain(received, "that column once", "rename the others"))
+
+
 def _manifest_paths(manifest: Path, root: Path, lines: list[tuple[int, str]]) -> list[str]:
     seen: dict[str, int] = {}
     for line, text in lines:
@@ -323,11 +331,28 @@ def _manifest_paths(manifest: Path, root: Path, lines: list[tuple[int, str]]) ->
     return list(seen)
 
 
-def _check_manifest_labels(manifest: Path, column: str, rows: list[tuple[int, dict[str, str]]]) -> None:
-    for line, row in rows:
-        label = row[column]
-        if label.strip().lower() in ("", "nan") or label != label.strip():
-            raise SourceError(
-                f"{manifest}, line {line}: "
-                + explain(f"the label {label!r}", "a name without spaces around it", "mend the line")
+def _manifest_labels(manifest: Path, column: str, rows: list[tuple[int, dict[str, str]]]) -> list[str] | None:
+    """The labels, or None where every cell is blank, as it is in a list of images to predict."""
+    cells = [(line, row[column]) for line, row in rows]
+    if not any(label.strip() for _, label in cells):
+        return None
+    _check_not_nan(manifest, "label", cells)
+    for line, label in cells:
+        if not label.strip():
+            received, expected = f"the label {label!r} beside labels that are filled", "all of them, or none"
+            remedy = "fill it, or pass label_column=None to ignore them"
+            raise SourceError(f"{manifest}, line {line}: {explain(received, expected, remedy)}")
+        if label != label.strip():
+            message = explain(f"the label {label!r}", "a name without spaces around it", "mend the line")
+            raise SourceError(f"{manifest}, line {line}: {message}")
+    return [label for _, label in cells]
+
+
+def _check_not_nan(manifest: Path, kind: str, cells: list[tuple[int, str]]) -> None:
+    """Refuse what is left of a missing cell once it was written as text."""
+    for line, text in cells:
+        if text.strip().lower() == "nan":
+            message = explain(
+                f"the {kind} {text!r}", "a name: that is how a missing one is written", "fill it"
             )
+            raise SourceError(f"{manifest}, line {line}: {message}")

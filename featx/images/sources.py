@@ -13,9 +13,10 @@ import numpy as np
 from featx.checks import explain
 from featx.errors import SourceError
 from featx.files import path_kind
-from featx.images.array_sources import ArraySource, DatasetSource, HDF5Source, is_dataset
+from featx.images.array_sources import ArraySource, DatasetSource, is_dataset
 from featx.images.base import ImageSource, RawImage
 from featx.images.file_sources import IMAGE_SUFFIXES, FolderSource, ManifestSource, PathSource
+from featx.images.hdf5_source import HDF5Source
 
 __all__ = [
     "ArraySource",

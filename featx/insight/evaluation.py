@@ -22,7 +22,7 @@ from sklearn.base import BaseEstimator
 from sklearn.metrics import confusion_matrix
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, column_or_1d
 
-from featx.checks import check_positive, explain
+from featx.checks import check_positive, check_seed, explain
 from featx.errors import HeadError
 
 Interval: TypeAlias = tuple[float, float]
@@ -135,7 +135,7 @@ def evaluate(
     Raises
     ------
     HeadError
-        When there are no samples, or classes that the head does not know.
+        When there are no samples, classes that the head does not know, or a seed that cannot be one.
 
     Examples
     --------
@@ -149,6 +149,7 @@ def evaluate(
     """
     check_is_fitted(head)
     check_positive("n_resamples", n_resamples, HeadError)
+    check_seed("random_state", random_state, HeadError)
     check_consistent_length(X, y, groups)
     codes = _class_codes(head.classes_, y)
     names = [str(name) for name in (head.classes_ if class_names is None else class_names)]

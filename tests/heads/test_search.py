@@ -355,10 +355,7 @@ def test_what_cannot_score_is_refused_before_any_work(scoring, message):
     ids=["dict", "nan"],
 )
 def test_a_scorer_without_one_number_is_said_to_be_at_fault(score, message):
-    with (
-        pytest.warns(FeatxWarning, match=f"failed: .*{message}"),
-        pytest.raises(HeadError, match=f"every candidate failed; the first with: .*{message}"),
-    ):
+    with pytest.raises(HeadError, match=f"every candidate failed: .*{message}"):
         HeadSearch(KNN, scoring=score, cv=2).fit(*digits())
 
 
@@ -404,13 +401,64 @@ def test_a_candidate_that_fails_in_one_fold_is_out():
     assert search.cv_results_["mean_test_score"][-1] == 0.75
 
 
-def test_when_every_candidate_fails_the_error_gives_a_reason():
+def test_when_every_candidate_fails_alike_the_error_gives_the_reason_once():
     spec = HeadSpec("explosive", ExplosiveHead(), {"C": [1.0, 2.0]})
+    # A warning would be an error of its own here.
+    with pytest.raises(HeadError, match=r"^every candidate failed: fitted$"):
+        HeadSearch(spec, cv=3).fit(*digits())
+
+
+def test_a_scoring_that_does_not_suit_the_labels_is_one_error():
+    with pytest.raises(HeadError, match=r"every candidate failed: .*multi_class must be in"):
+        HeadSearch(HEADS, scoring="roc_auc", cv=2).fit(*digits())
+
+
+def test_when_every_candidate_fails_in_its_own_way_each_is_named():
+    nonsense = HeadSpec("nonsense", LogisticRegression(), {"solver": ["nonsense"]})
+    explosive = HeadSpec("explosive", ExplosiveHead(), {})
     with (
-        pytest.warns(FeatxWarning, match="explosive"),
+        pytest.warns(FeatxWarning, match="explosive with {} failed: fitted"),
+        pytest.warns(FeatxWarning, match="nonsense with .* failed"),
         pytest.raises(HeadError, match="every candidate failed; the first with: fitted"),
     ):
-        HeadSearch(spec, cv=3).fit(*digits())
+        HeadSearch([explosive, nonsense], cv=3).fit(*digits())
+
+
+def neighbourhoods(search):
+    return [params["head__n_neighbors"] for params in search.cv_results_["params"]]
+
+
+@pytest.mark.parametrize(
+    ("n_samples", "expected"), [(40, [1, 5, 15]), (52, [1, 5, 15]), (53, [1, 5, 15, 35])]
+)
+def test_featxs_own_grid_leaves_out_neighbourhoods_larger_than_a_training_part(n_samples, expected):
+    X, y = cancer()[0][:n_samples], np.arange(n_samples) % 2
+    # With a warning, this would be an error.
+    search = HeadSearch("knn", cv=3).fit(X, y)
+    assert neighbourhoods(search) == expected
+    assert not np.isnan(search.cv_results_["mean_test_score"]).any()
+    assert search.predict(X).shape == (n_samples,)
+
+
+def test_the_smallest_training_part_decides_on_a_neighbourhood():
+    X, y = digits()
+    folds = [(np.arange(200), np.arange(200, 240)), (np.arange(20), np.arange(200, 240))]
+    assert neighbourhoods(HeadSearch("knn", cv=folds).fit(X, y)) == [1, 5, 15]
+
+
+def test_a_users_own_grid_is_tried_as_it_is():
+    X, _ = cancer()
+    spec = HeadSpec("knn", KNN.estimator, {"head__n_neighbors": [1, 35]})
+    with pytest.warns(FeatxWarning, match="knn with {'head__n_neighbors': 35} failed: .*n_neighbors"):
+        search = HeadSearch(spec, cv=3).fit(X[:40], np.arange(40) % 2)
+    assert neighbourhoods(search) == [1, 35]
+
+
+@pytest.mark.parametrize("n_jobs", [0, True, 1.5, "2"])
+def test_no_workers_are_one_error_before_any_work(n_jobs):
+    spec = HeadSpec("explosive", ExplosiveHead(), {})
+    with pytest.raises(HeadError, match=r"n_jobs=.*; expected an integer other than 0"):
+        HeadSearch(spec, n_jobs=n_jobs).fit(*digits())
 
 
 def test_two_workers_find_what_one_finds():
@@ -509,6 +557,8 @@ def test_a_heads_own_seed_is_kept():
     [
         ({"random_state": np.random.RandomState(0)}, "an integer or None"),
         ({"random_state": True}, "an integer or None"),
+        ({"random_state": -1}, "random_state=-1; expected an integer or None, from 0"),
+        ({"random_state": 2**32}, "random_state=4294967296"),
         ({"calibration": "isotonic"}, "calibration='isotonic'"),
         ({"heads": "logistic"}, "did you mean logistic_regression"),
         ({"heads": HeadSpec("x", LogisticRegression(), {"c": [1]})}, "param_grid of the head x .*'c'"),

@@ -10,7 +10,7 @@ from sklearn.preprocessing import StandardScaler
 
 from featx import HeadError, HeadSpec, list_heads, register_head
 from featx.heads import spaces
-from featx.heads.spaces import resolve_heads
+from featx.heads.spaces import is_own_head, resolve_heads
 
 DEFAULT = ["logistic_regression", "linear_svm", "rbf_svm", "mlp", "knn"]
 DUMMY = HeadSpec("dummy", DummyClassifier(), {"strategy": ["prior", "uniform"]})
@@ -113,3 +113,11 @@ def test_heads_come_in_the_order_in_which_they_are_asked_for(heads, expected):
 def test_heads_that_cannot_be_searched_are_refused(heads, message):
     with pytest.raises(HeadError, match=message):
         resolve_heads(heads)
+
+
+@pytest.mark.usefixtures("registry")
+def test_a_head_is_featxs_own_by_what_it_is_and_not_by_its_name():
+    assert all(map(is_own_head, resolve_heads("default")))
+    replaced = HeadSpec("knn", DummyClassifier(), {})
+    register_head(replaced)
+    assert not any(map(is_own_head, [replaced, DUMMY, resolve_heads("knn")[0]]))

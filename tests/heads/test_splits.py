@@ -286,3 +286,11 @@ def test_a_held_out_view_gives_nothing_away_when_views_are_a_group(seed):
         accuracy[name] = nearest.score(X[test], y[test])
     assert accuracy["leaking"] > 0.95
     assert abs(accuracy["honest"] - 0.1) < 3 * np.sqrt(0.1 * 0.9 / 50)
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32])
+@pytest.mark.parametrize("groups", [None, [0, 0, 1, 1, 2, 2, 3, 3]], ids=["samples", "groups"])
+@pytest.mark.parametrize("split", [make_folds, holdout_split], ids=["folds", "holdout"])
+def test_a_seed_that_numpy_refuses_is_refused_in_one_way(split, groups, seed):
+    with pytest.raises(HeadError, match=f"random_state={seed}; expected an integer or None, from 0"):
+        split(np.array([0, 1] * 4), groups, random_state=seed)

@@ -1,13 +1,12 @@
 """Images that are arrays already: every value has a stated meaning, and no label shifts."""
 
-import h5py
 import numpy as np
 import pytest
 from PIL import Image
 
-from featx.errors import DecodeError, SourceError, StoreError
-from featx.images.array_sources import ArraySource, DatasetSource, HDF5Source, is_dataset, to_uint8_rgb
-from tests.contracts import IMAGES, LABELS, SourceContract, contents
+from featx.errors import DecodeError, SourceError
+from featx.images.array_sources import ArraySource, DatasetSource, is_dataset, to_uint8_rgb
+from tests.contracts import IMAGES, LABELS, SourceContract
 
 GREY = IMAGES[..., 0]
 
@@ -44,11 +43,6 @@ class TestArrayListSourceContract(SourceContract):
 class TestFloatArraySourceContract(SourceContract):
     def build(self, _folder):
         return ArraySource(IMAGES / 255, LABELS, value_range=(0, 1))
-
-
-class TestHDF5SourceContract(SourceContract):
-    def build(self, folder):
-        return HDF5Source(write_hdf5(folder, images=IMAGES, labels=LABELS))
 
 
 class TestTensorFlowSourceContract(SourceContract):
@@ -214,6 +208,31 @@ def test_ids_are_the_given_ones_and_align():
         ArraySource(IMAGES[:2], sample_ids=["a", "b", "c"])
 
 
+@pytest.mark.parametrize(
+    "ids", [np.array(["a", "b"]), ("a", "b"), np.array(["a", "b"], dtype=object), {"a": 1, "b": 2}.keys()]
+)
+def test_ids_may_be_any_sequence(ids):
+    source = ArraySource(IMAGES[:2], sample_ids=ids)
+    assert source.sample_ids == ["a", "b"]
+    assert all(type(name) is str for name in source.sample_ids)
+
+
+def test_numbers_are_ids_as_text():
+    source = ArraySource(IMAGES[:2], sample_ids=np.array([7, 3]))
+    assert source.sample_ids == ["7", "3"]
+    assert source.fingerprint() == ArraySource(IMAGES[:2], sample_ids=["7", "3"]).fingerprint()
+
+
+def test_no_ids_are_not_the_default_ones():
+    with pytest.raises(SourceError, match="0 sample_ids for 2 images"):
+        ArraySource(IMAGES[:2], sample_ids=[])
+
+
+def test_a_repeated_id_is_refused_and_named():
+    with pytest.raises(SourceError, match="the sample_id 'b' more than once; expected a name of its own"):
+        ArraySource(IMAGES, sample_ids=["a", "b", "c", "b", "a", "d"])
+
+
 def test_one_hot_labels_are_refused_with_the_remedy():
     with pytest.raises(
         SourceError, match=r"labels of shape \(6, 2\) for 6 images; .*labels\.argmax\(axis=1\)"
@@ -231,109 +250,6 @@ def test_one_image_is_converted_by_the_same_rule():
     np.testing.assert_array_equal(to_uint8_rgb(GREY[0] / 255, (0, 1), "a")[..., 2], GREY[0])
     with pytest.raises(DecodeError, match=r"^a: "):
         to_uint8_rgb(GREY[0] / 255, None, "a")
-
-
-# --------------------------------------------------------------------------------------------- HDF5
-
-
-def write_hdf5(folder, **datasets):
-    path = folder / "images.h5"
-    with h5py.File(path, "w") as file:
-        for name, values in datasets.items():
-            file[name] = values
-    return path
-
-
-@pytest.mark.parametrize(
-    ("labels", "class_names"),
-    [
-        ([3, 5, 3, 5, 3, -1], ["3", "5"]),
-        (np.array([b"a", b"b"] * 3), ["a", "b"]),
-        (["katze", "größe"] * 3, ["größe", "katze"]),
-        (np.array(["größe".encode(), b"katze"] * 3), ["größe", "katze"]),
-        (np.array([True, False] * 3), ["False", "True"]),
-    ],
-    ids=["integers", "fixed", "variable", "fixed UTF-8", "booleans"],
-)
-def test_labels_in_hdf5_may_be_numbers_or_text(tmp_path, labels, class_names):
-    source = HDF5Source(write_hdf5(tmp_path, images=IMAGES, labels=labels))
-    assert source.class_names == class_names
-    assert source.labels.dtype == np.int64
-
-
-def test_hdf5_without_labels_is_unlabelled_unless_they_were_named(tmp_path):
-    path = write_hdf5(tmp_path, images=IMAGES)
-    assert HDF5Source(path).labels.tolist() == [-1] * 6
-    with pytest.raises(SourceError, match="holding images; expected a dataset 'kinds'"):
-        HDF5Source(path, labels="kinds")
-
-
-def test_datasets_in_hdf5_may_have_other_names(tmp_path):
-    path = write_hdf5(tmp_path, **{"train/x": IMAGES, "train/y": [0, 1] * 3, "labels": [9] * 3})
-    source = HDF5Source(path, "train/x", "train/y")
-    np.testing.assert_array_equal(pixels_of(source), IMAGES)
-    assert source.labels.tolist() == [0, 1] * 3
-
-
-@pytest.mark.parametrize(
-    ("datasets", "reason"),
-    [
-        ({"x": IMAGES}, "holding x; expected a dataset 'images'"),
-        ({}, "holding nothing; expected a dataset 'images'"),
-        ({"images/0": IMAGES[0]}, "holding images; expected a dataset 'images'"),
-        ({"images": IMAGES, "labels/0": [1]}, "expected a dataset 'labels'"),
-        ({"images": h5py.Empty("u1")}, "expected a dataset 'images'"),
-        ({"images": 3}, r"images of shape \(\)"),
-        ({"images": IMAGES[0]}, "one image of shape"),
-        ({"images": IMAGES / 255}, r"float64 images .* pass HDF5Source\(..., value_range"),
-        ({"images": ["a.png", "b.png"]}, r"images of shape \(2,\)"),
-        ({"images": IMAGES[:0]}, "no images"),
-        ({"images": IMAGES, "labels": [0, 1]}, r"labels of shape \(2,\) for 6 images"),
-        ({"images": IMAGES, "labels": [[b"a"], [b"b"]] * 3}, r"labels of shape \(6, 1\)"),
-        ({"images": IMAGES, "labels": [b"a", b""] * 3}, r"^1: its label is missing"),
-    ],
-)
-def test_hdf5_that_does_not_hold_images_is_refused(tmp_path, datasets, reason):
-    with pytest.raises(SourceError, match=reason):
-        HDF5Source(write_hdf5(tmp_path, **datasets))
-
-
-def test_float_images_in_hdf5_have_a_stated_range(tmp_path):
-    source = HDF5Source(write_hdf5(tmp_path, images=GREY / 255), value_range=(0, 1))
-    np.testing.assert_array_equal(pixels_of(source)[..., 0], GREY)
-
-
-def test_a_damaged_chunk_costs_the_images_in_it_alone(tmp_path):
-    path = tmp_path / "images.h5"
-    with h5py.File(path, "w") as file:
-        dataset = file.create_dataset("images", data=IMAGES, chunks=(2, 20, 24, 3), fletcher32=True)
-        offset = dataset.id.get_chunk_info(1).byte_offset
-    data = bytearray(path.read_bytes())
-    data[offset + 100] ^= 1
-    path.write_bytes(data)
-    source = HDF5Source(path)
-    found = reasons(source)
-    assert [reason is None for reason in found] == [True, True, False, False, True, True]
-    assert found[2].startswith("cannot be read: ")
-    good = [sample for sample, reason in zip(source.read(0, 6), found, strict=True) if reason is None]
-    assert contents(good) == [IMAGES[index].tobytes() for index in (0, 1, 4, 5)]
-
-
-def test_a_crafted_hdf5_file_is_refused_before_a_value_is_read(tmp_path):
-    other = write_hdf5(tmp_path, x=IMAGES)
-    path = tmp_path / "crafted.h5"
-    with h5py.File(path, "w") as file:
-        file["images"] = h5py.ExternalLink(other, "x")
-    with pytest.raises(StoreError, match=":/images is a link"):
-        HDF5Source(path)
-
-
-def test_hdf5_that_is_gone_at_the_second_look_is_an_error(tmp_path):
-    path = write_hdf5(tmp_path, images=IMAGES)
-    source = HDF5Source(path)
-    path.unlink()
-    with pytest.raises(StoreError, match="does not exist"):
-        source.read(0, 2)
 
 
 # -------------------------------------------------------------------------- tf.data and Keras data sets

@@ -78,7 +78,9 @@ def test_labels_that_do_not_align_are_refused(labels):
         ["x", "y", float("nan"), "y"],
         ["x", "y", "", "y"],
         ["x", "y", "  ", "y"],
-        ["x", "y", "NaN", "y"],
+        ["x", "y", np.float32("nan"), "y"],
+        ("x", "y", np.nan, "y"),
+        np.array(["x", "y", np.nan, "y"], dtype=object),
         [1.0, 2.0, float("nan"), 1.0],
         np.array(["x", "y", None, "y"], dtype=object),
     ],
@@ -86,6 +88,17 @@ def test_labels_that_do_not_align_are_refused(labels):
 def test_a_missing_label_is_refused_and_its_sample_named(labels):
     with pytest.raises(SourceError, match=r"^c\.png: its label is missing"):
         encode_labels(labels, IDS)
+
+
+@pytest.mark.parametrize("name", ["none", "None", "nan", "NaN", "NONE"])
+@pytest.mark.parametrize("kind", [list, np.array, lambda labels: np.array(labels, dtype=object)])
+def test_a_class_may_be_called_like_what_is_missing(kind, name):
+    found, names = encode_labels(kind(["crack", name, name, "crack"]), IDS)
+    assert [names[code] for code in found] == ["crack", name, name, "crack"]
+
+
+def test_a_group_may_be_called_like_what_is_missing():
+    assert Named(IDS, groups=["none", "None", "nan", "none"]).groups == ["none", "None", "nan", "none"]
 
 
 @pytest.mark.parametrize(
@@ -141,7 +154,7 @@ def test_groups_that_do_not_align_are_refused():
         Named(IDS, groups=["g"] * 3)
 
 
-@pytest.mark.parametrize("missing", [None, float("nan"), "", " "])
+@pytest.mark.parametrize("missing", [None, float("nan"), np.float32("nan"), "", " "])
 def test_a_missing_group_is_refused_and_its_sample_named(missing):
     # Else all samples without a group would be one group.
     with pytest.raises(SourceError, match=r"^b\.png: its group is missing"):

@@ -355,13 +355,20 @@ def test_the_order_does_not_depend_on_the_file_system(tmp_path):
     [
         ("Cat", "the classes 'Cat' and 'cat'"),
         ("cat ", "'cat ' has a space around it"),
-        ("nan", "label is missing"),
     ],
 )
 def test_a_class_folder_whose_name_is_a_slip_is_refused(root, name, reason):
     write_image(root / name / "x.png")
     with pytest.raises(SourceError, match=reason):
         FolderSource(root)
+
+
+@pytest.mark.parametrize("name", ["none", "nan", "None"])
+def test_a_class_folder_may_be_called_like_what_is_missing(root, name):
+    write_image(root / name / "x.png")
+    source = FolderSource(root)
+    assert source.class_names == sorted(["cat", "dog", name])
+    assert source.class_names[source.labels[source.sample_ids.index(f"{name}/x.png")]] == name
 
 
 @pytest.mark.parametrize(
@@ -477,7 +484,14 @@ def test_paths_may_be_relative_to_another_root(root):
         ("path,label\na.png,x\n./a.png,x\n", r"line 3: './a\.png' stands on line 2 already"),
         ("path,label\na.png,x\nb.png\n", "line 3: received 1 fields; expected the header's 2"),
         ("path,label\na.png,x\nb.png,y,z\n", "line 3: received 3 fields; expected the header's 2"),
-        ("path,label\na.png,x\n\nb.png,\n", "line 4: received the label ''"),
+        (
+            "path,label\na.png,x\n\nb.png,\n",
+            "line 4: received the label '' beside labels .*label_column=None",
+        ),
+        ("path,label\na.png,\nb.png, \nc.png,x\n", "line 2: received the label ''"),
+        ("path,label\na.png,nan\nb.png,\n", "line 2: received the label 'nan'"),
+        ("path,label,label\na.png,x,y\n", "2 columns 'label'; expected that column once"),
+        ("path,path,label\na.png,b.png,y\n", "2 columns 'path'; expected that column once"),
         ("path,label\na.png,x\nb.png,NaN\n", "line 3: received the label 'NaN'"),
         (
             "path,label\na.png,x\nb.png,x \n",
@@ -541,9 +555,43 @@ def test_a_manifest_without_labels_is_unlabelled_unless_a_column_was_named(tmp_p
         ManifestSource(manifest, group_column="cell")
 
 
-def test_a_missing_group_is_refused(tmp_path):
-    manifest = write_manifest(tmp_path, "path,cell\na.png,1\nb.png,\n")
-    with pytest.raises(SourceError, match=r"b\.png: its group is missing"):
+@pytest.mark.parametrize("column", ["label", "kind"])
+@pytest.mark.parametrize("blank", ["", " ", '"\t"'])
+def test_a_manifest_whose_labels_are_all_blank_is_unlabelled(tmp_path, column, blank):
+    manifest = write_manifest(tmp_path, f"path,{column}\na.png,{blank}\nb.png,\n")
+    source = ManifestSource(manifest, label_column=column)
+    assert (source.labels.tolist(), source.class_names) == ([-1, -1], [])
+
+
+@pytest.mark.parametrize("header", ["path,label", "label,path", "path,kind", "path,label,label"])
+def test_labels_are_ignored_where_none_are_asked_for(tmp_path, header):
+    columns = header.split(",")
+    rows = [[name if column == "path" else label for column in columns] for name, label in ("ax", "b ")]
+    manifest = write_manifest(tmp_path, "\n".join([header, *map(",".join, rows)]))
+    source = ManifestSource(manifest, label_column=None)
+    assert (source.sample_ids, source.labels.tolist(), source.class_names) == (["a", "b"], [-1, -1], [])
+
+
+@pytest.mark.parametrize("name", ["none", "None"])
+def test_a_class_in_a_manifest_may_be_called_none(tmp_path, name):
+    manifest = write_manifest(tmp_path, f"path,label,cell\na.png,crack,1\nb.png,{name},none\n")
+    source = ManifestSource(manifest, group_column="cell")
+    assert source.class_names == sorted(["crack", name])
+    assert source.groups == ["1", "none"]
+
+
+def test_columns_that_nobody_asked_for_may_stand_twice(tmp_path):
+    manifest = write_manifest(tmp_path, "path,note,label,note\na.png,1,x,2\nb.png,,y,\n")
+    assert ManifestSource(manifest).class_names == ["x", "y"]
+
+
+@pytest.mark.parametrize(
+    ("cell", "reason"),
+    [("", r"b\.png: its group is missing"), ("nan", "line 3: received the group 'nan'")],
+)
+def test_a_missing_group_is_refused(tmp_path, cell, reason):
+    manifest = write_manifest(tmp_path, f"path,cell\na.png,1\nb.png,{cell}\n")
+    with pytest.raises(SourceError, match=reason):
         ManifestSource(manifest, group_column="cell")
 
 

@@ -367,6 +367,7 @@ def test_one_sample_is_enough():
         ([[0], [1]], [0, 1], {"class_names": ["cat"]}, HeadError, "1 class names for a head of 2"),
         ([[0], [1]], [0, 1], {"n_resamples": 0}, HeadError, "n_resamples=0"),
         ([[0], [1]], [0, 1], {"n_resamples": 1.5}, HeadError, "n_resamples=1.5"),
+        ([[0], [1]], [0, 1], {"random_state": -1}, HeadError, "random_state=-1"),
     ],
 )
 def test_what_cannot_be_scored_is_refused(X, y, options, error, message):
