@@ -169,7 +169,7 @@ def atomic_writer(path: StrPath) -> Iterator[CommitFile]:
     temporary = target.parent / f".featx-{os.getpid()}-{uuid4().hex}.tmp"
     file: CommitFile | None = None
     try:
-        make_directory(target.parent)
+        _make_directory(target.parent)
         flags = os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
         with CommitFile(os.open(temporary, flags, 0o666), "r+b") as file:
             yield file
@@ -216,10 +216,23 @@ def check_target(path: StrPath | None) -> None:
 
 
 def make_directory(path: Path) -> None:
-    """Create a folder and its missing parents so that they survive a power cut."""
+    """Create a folder and its missing parents so that they survive a power cut.
+
+    Raises
+    ------
+    StoreError
+        When the file system refuses, or a file stands in the way.
+    """
+    try:
+        _make_directory(path)
+    except OSError as error:
+        raise StoreError(f"cannot make the folder {path}: {error.strerror}; choose another place") from error
+
+
+def _make_directory(path: Path) -> None:
     if path.is_dir():
         return
-    make_directory(path.parent)
+    _make_directory(path.parent)
     path.mkdir(exist_ok=True)
     _sync_directory(path.parent)
 
@@ -239,7 +252,13 @@ def stale_temporaries(directory: Path) -> list[Path]:
 def set_aside(path: Path, reason: str) -> None:
     """Rename a damaged file so that nothing uses it and nothing of it is lost, and warn."""
     damaged = path.with_name(f"{path.name}.corrupt")
-    path.replace(damaged)
+    if damaged.exists():
+        damaged = path.with_name(f"{path.name}-{uuid4().hex[:8]}.corrupt")
+    try:
+        path.replace(damaged)
+    except FileNotFoundError:
+        # Another process met the same damage and has done it already.
+        return
     message = f"{reason}; set aside as {damaged.name}, and what it held is made anew"
     warnings.warn(message, FeatxWarning, stacklevel=3)
 
@@ -335,14 +354,16 @@ def read_verified(path: Path, sha256: str) -> bytes:
     Raises
     ------
     StoreCorruptError
-        When the bytes are not those whose SHA-256 is ``sha256``.
+        When the file is gone, or its bytes are not those whose SHA-256 is ``sha256``.
+    StoreError
+        When it cannot be read now, which says nothing about its bytes.
     """
     try:
         data = path.read_bytes()
     except FileNotFoundError:
         raise StoreCorruptError(f"{path} is missing") from None
     except OSError as error:
-        raise StoreCorruptError(f"{path} cannot be read: {error.strerror}") from error
+        raise StoreError(f"{path} cannot be read: {error.strerror}; mend that and try again") from error
     found = sha256_hex(data)
     if found != sha256:
         raise StoreCorruptError(f"{path} is damaged: its SHA-256 is {found[:12]}..., not {sha256[:12]}...")

@@ -22,6 +22,7 @@ from featx.files import (
     atomic_writer,
     cache_root,
     check_target,
+    make_directory,
     path_kind,
     read_regular_file,
     read_verified,
@@ -409,6 +410,20 @@ def test_a_damaged_file_is_set_aside_with_all_it_holds(target):
     assert_only(target.with_name("target.bin.corrupt"), OLD)
 
 
+def test_nothing_that_was_set_aside_is_overwritten(target):
+    for content in (OLD, NEW):
+        target.write_bytes(content)
+        with pytest.warns(FeatxWarning, match="set aside"):
+            set_aside(target, "damaged")
+    assert {path.read_bytes() for path in target.parent.glob("*.corrupt")} == {OLD, NEW}
+
+
+def test_what_another_process_has_set_aside_already_is_let_be(target):
+    target.unlink()
+    set_aside(target, "damaged")
+    assert not list(target.parent.iterdir())
+
+
 # ----------------------------------------------------------------------------------------- reading
 
 
@@ -505,10 +520,21 @@ def test_any_flipped_bit_or_cut_is_found(target, seed):
     assert str(target) in str(caught.value)
 
 
-def test_a_file_that_is_gone_or_a_folder_now_is_corrupt(target):
+def test_a_file_that_is_gone_is_corrupt(target):
     target.unlink()
     with pytest.raises(StoreCorruptError, match="is missing"):
         read_verified(target, sha256_hex(OLD))
+
+
+def test_a_file_that_cannot_be_read_now_is_not_called_corrupt(target):
+    target.unlink()
     target.mkdir()
-    with pytest.raises(StoreCorruptError, match="cannot be read: Is a directory"):
+    with pytest.raises(StoreError, match="cannot be read: Is a directory") as caught:
         read_verified(target, sha256_hex(OLD))
+    assert not isinstance(caught.value, StoreCorruptError)
+
+
+def test_a_folder_that_cannot_be_made_says_so(target):
+    for path in (target / "sub", target):
+        with pytest.raises(StoreError, match=r"cannot make the folder .*; choose another place"):
+            make_directory(path)

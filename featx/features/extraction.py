@@ -13,9 +13,9 @@ import numpy as np
 from sklearn.base import clone
 
 from featx.checks import check_choice, check_positive, explain
-from featx.errors import SourceError
+from featx.errors import SourceError, StoreError
 from featx.features.extractor import FeatureExtractor
-from featx.features.feature_set import DTYPES, Dtype, FeatureSet, Rows, to_dtype
+from featx.features.feature_set import DTYPES, Dtype, FeatureSet, Rows
 from featx.features.pipeline import decode_ahead
 from featx.features.run import ExtractionRun
 from featx.features.store import FeatureStore
@@ -118,8 +118,10 @@ def _feature_set(source: ImageSource, run: ExtractionRun, dtype: Dtype) -> Featu
     digests = [str(run.digests[index]) for index in kept]
     groups = None if source.groups is None else [source.groups[index] for index in kept]
 
+    read_rows = run.shards.reader(digests)
+
     def read(start: int, stop: int) -> np.ndarray:
-        return to_dtype(run.shards.gather(digests[start:stop]), dtype)
+        return to_dtype(read_rows(start, stop), dtype)
 
     return FeatureSet(
         Rows((len(kept), run.shards.spec.n_features), dtype, read),
@@ -130,6 +132,24 @@ def _feature_set(source: ImageSource, run: ExtractionRun, dtype: Dtype) -> Featu
         image_sha256=digests,
         spec=run.shards.spec,
     )
+
+
+def to_dtype(features: np.ndarray, dtype: str) -> np.ndarray:
+    """Features in the type they are kept in, refused where they do not fit.
+
+    Examples
+    --------
+    >>> to_dtype(np.array([1e6], np.float32), "float16")
+    Traceback (most recent call last):
+    featx.errors.StoreError: received features up to 1e+06; expected at most 65504 in float16; ...
+    """
+    if dtype == "float16" and features.size:
+        largest = float(np.abs(features).max())
+        limit = float(np.finfo(np.float16).max)
+        if largest > limit:
+            received, expected = f"features up to {largest:g}", f"at most {limit:g} in float16"
+            raise StoreError(explain(received, expected, "pass dtype='float32'"))
+    return features.astype(dtype, copy=False)
 
 
 def merge_groups(groups: Sequence[str] | None, image_sha256: Sequence[str]) -> list[str]:

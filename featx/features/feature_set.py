@@ -237,6 +237,25 @@ class FeatureSet:
             hdf5.attrs["features_sha256"] = np.bytes_(digest.hexdigest())
             hdf5.attrs["metadata_sha256"] = np.bytes_(_metadata_digest(columns, attributes))
 
+    @staticmethod
+    def is_file(path: StrPath) -> bool:
+        """Whether a path leads to a feature file, of this version of the format or another.
+
+        Parameters
+        ----------
+        path : path-like
+
+        Returns
+        -------
+        bool
+            False for anything else, also for what is not there.
+        """
+        try:
+            with open_foreign_hdf5(path) as file:
+                return "format_version" in file.attrs
+        except StoreError:
+            return False
+
     @classmethod
     def load(cls, path: StrPath) -> FeatureSet:
         """Open a feature file; the features themselves are read when first asked for.
@@ -332,24 +351,6 @@ class FeatureSet:
         if self.spec is not None and self.spec.n_features != n_features:
             received = f"{n_features} features"
             raise StoreError(explain(received, f"the spec's {self.spec.n_features}", "extract them anew"))
-
-
-def to_dtype(features: np.ndarray, dtype: str) -> np.ndarray:
-    """Features in the type they are kept in, refused where they do not fit.
-
-    Examples
-    --------
-    >>> to_dtype(np.array([1e6], np.float32), "float16")
-    Traceback (most recent call last):
-    featx.errors.StoreError: received features up to 1e+06; expected at most 65504 in float16; ...
-    """
-    if dtype == "float16" and features.size:
-        largest = float(np.abs(features).max())
-        limit = float(np.finfo(np.float16).max)
-        if largest > limit:
-            received, expected = f"features up to {largest:g}", f"at most {limit:g} in float16"
-            raise StoreError(explain(received, expected, "pass dtype='float32'"))
-    return features.astype(dtype, copy=False)
 
 
 def features_digest(shape: tuple[int, int], dtype: str) -> Any:

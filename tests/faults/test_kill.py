@@ -25,11 +25,11 @@ N_IMAGES = 60
 SCRIPT = """
 import sys, time
 from tests.conftest import TINY, TINY_FEATURES, TINY_SIZE, build_tiny
-import featx, featx.features.store
+import featx, featx.features.shards
 from featx.features.engines import KerasEngine
 
 featx.register_backbone(featx.BackboneSpec(TINY, build_tiny, "unit", TINY_SIZE, TINY_FEATURES, "random"))
-featx.features.store._MAX_SHARD_ROWS = 4
+featx.features.shards._MAX_SHARD_ROWS = 4
 forward = KerasEngine.__call__
 
 def slow_forward(self, images):
@@ -59,12 +59,14 @@ class Extraction:
         )
 
     def kill_after_batches(self, n_batches, delay_s, how=signal.SIGKILL):
-        for _ in range(n_batches):
-            if "done" in self.process.stdout.readline():
-                break
+        """Returns how many batches were through: each says so when the next one starts."""
+        n_started = 0
+        while n_started < n_batches and self.process.stdout.readline() == "batch\n":
+            n_started += 1
         time.sleep(delay_s)
         self.process.send_signal(how)
         self.process.communicate()
+        return max(0, n_started - 1)
 
     def finish(self):
         stdout, stderr = self.process.communicate(timeout=120)
@@ -101,9 +103,9 @@ def test_three_kills_at_random_lose_nothing(folder, expected, tmp_path, seed):
     before = 0
     for _ in range(3):
         extraction = Extraction(folder, store, out)
-        extraction.kill_after_batches(int(rng.integers(0, 6)), float(rng.uniform(0, 0.03)))
-        # At least everything that was there before; at most one shard is missing from what was seen.
-        assert n_committed(store) >= before
+        n_batches = extraction.kill_after_batches(int(rng.integers(2, 6)), float(rng.uniform(0, 0.03)))
+        # Everything that was there before, and a shard of four rows for every batch that was through.
+        assert n_committed(store) >= min(before + 4 * n_batches, N_IMAGES)
         before = n_committed(store)
     n_computed = Extraction(folder, store, out).finish()
     assert n_computed <= N_IMAGES - before

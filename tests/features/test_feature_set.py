@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from featx import ExtractionSpec, FeatureExtractor, FeatureSet, StoreCorruptError, StoreError
-from featx.features.feature_set import Rows, to_dtype
+from featx.features.extraction import to_dtype
+from featx.features.feature_set import Rows
 from tests.conftest import TINY
 
 

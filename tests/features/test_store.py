@@ -19,6 +19,7 @@ from featx import (
     StoreError,
     StoreMismatchError,
 )
+from featx.features.shards import ShardSet, _Reordered
 from tests.conftest import TINY
 
 
@@ -44,6 +45,10 @@ def commit(shards, start, stop):
     shards.commit(digests, features, {"engine": "test"})
 
 
+def read(shards, digests):
+    return shards.reader(digests)(0, len(digests))
+
+
 def shard_files(store):
     return sorted(store.directory.glob("*/*.h5"))
 
@@ -56,7 +61,64 @@ def test_rows_come_back_in_any_order(store, spec):
     order = [8, 0, 3, 3, 5]
     reopened = store.open(spec)
     assert len(reopened) == 9
-    np.testing.assert_array_equal(reopened.gather([digests[row] for row in order]), features[order])
+    np.testing.assert_array_equal(read(reopened, [digests[row] for row in order]), features[order])
+
+
+@pytest.mark.parametrize("order", ["scattered", "as committed"])
+def test_rows_are_read_in_blocks_and_every_shard_a_few_times_at_most(store, spec, monkeypatch, order):
+    shards = store.open(spec)
+    for start in range(0, 80, 10):
+        commit(shards, start, start + 10)
+    digests, features = rows(spec, 0, 80)
+    if order == "scattered":
+        shuffled = np.random.default_rng(0).permutation(80)
+        digests, features = [digests[row] for row in shuffled], features[shuffled]
+    reads = []
+    original = ShardSet._read
+    monkeypatch.setattr(ShardSet, "_read", lambda self, name: reads.append(name) or original(self, name))
+    read_rows = store.open(spec).reader(digests)
+    reads.clear()
+    blocks = [read_rows(start, start + 8) for start in range(0, 80, 8)]
+    np.testing.assert_array_equal(np.concatenate(blocks), features)
+    assert len(reads) == 8
+    assert sorted(path.suffix for path in shards.directory.iterdir()) == [".h5"] * 8 + [".json"]
+
+
+def test_a_store_without_room_to_put_rows_in_order_says_so(store, spec):
+    shards = store.open(spec)
+    for start in range(0, 20, 2):
+        commit(shards, start, start + 2)
+    digests = [rows(spec, 0, 20)[0][row] for row in np.random.default_rng(0).permutation(20)]
+    read_rows = _Reordered(
+        np.array([shards._places[digest] for digest in digests]), shards._rows_at, 1, store.root / "gone"
+    ).read
+    with pytest.raises(StoreError, match=r"cannot put features in order .*; make room there"):
+        read_rows(0, 1)
+
+
+def test_a_shard_that_cannot_be_read_now_is_not_set_aside(store, spec, monkeypatch):
+    commit(store.open(spec), 0, 4)
+    before = shard_files(store)
+
+    def refuse(_):
+        raise OSError(24, "Too many open files")
+
+    # The real thing needs a process without file descriptors left, in which pytest cannot run either.
+    monkeypatch.setattr(type(before[0]), "read_bytes", refuse)
+    with pytest.raises(StoreError, match="Too many open files"):
+        store.open(spec)
+    monkeypatch.undo()
+    assert shard_files(store) == before
+    assert len(store.open(spec)) == 4
+
+
+def test_a_shard_that_another_process_took_away_is_not_there(store, spec):
+    commit(store.open(spec), 0, 4)
+    shards = store.open(spec)
+    shard_files(store)[0].unlink()
+    with pytest.raises(StoreCorruptError, match="run the same command again"):
+        read(shards, rows(spec, 0, 1)[0])
+    assert len(store.open(spec)) == 0
 
 
 def test_rows_of_a_fresh_commit_can_be_read_at_once(store, spec):
@@ -65,8 +127,8 @@ def test_rows_of_a_fresh_commit_can_be_read_at_once(store, spec):
     digests, features = rows(spec, 0, 3)
     assert digests[1] in shards
     assert "f" * 64 not in shards
-    np.testing.assert_array_equal(shards.gather(digests), features)
-    assert shards.gather([]).shape == (0, spec.n_features)
+    np.testing.assert_array_equal(read(shards, digests), features)
+    assert read(shards, []).shape == (0, spec.n_features)
 
 
 def test_the_same_rows_make_the_same_file(store, spec, tmp_path):
@@ -98,7 +160,7 @@ def test_rows_of_this_run_come_before_those_of_earlier_ones(store, spec):
     shards = store.open(spec)
     digests, features = rows(spec, 0, 2)
     shards.commit(digests, features + 1, {})
-    np.testing.assert_array_equal(shards.gather(digests), features + 1)
+    np.testing.assert_array_equal(read(shards, digests), features + 1)
 
 
 @pytest.mark.parametrize("seed", range(30))
@@ -127,7 +189,7 @@ def test_a_shard_damaged_after_it_was_opened_is_never_returned(store, spec):
     victim = shard_files(store)[0]
     victim.write_bytes(victim.read_bytes()[:-1])
     with pytest.warns(FeatxWarning), pytest.raises(StoreCorruptError, match="run the same command again"):
-        shards.gather(rows(spec, 0, 1)[0])
+        read(shards, rows(spec, 0, 1)[0])
 
 
 def test_a_shard_of_another_extraction_is_not_used(store, spec):
@@ -137,7 +199,7 @@ def test_a_shard_of_another_extraction_is_not_used(store, spec):
     directory = store.directory / spec.directory_name
     directory.mkdir()
     foreign.rename(directory / foreign.name)
-    with pytest.warns(FeatxWarning, match="another extraction"):
+    with pytest.warns(FeatxWarning, match="another version or extraction; key: found"):
         assert len(store.open(spec)) == 0
 
 
@@ -174,7 +236,7 @@ def test_entries_and_find(store, spec):
     assert {entry.spec.pooling: entry.n_samples for entry in store.entries()} == {"avg": 4, "max": 0}
     assert store.find(spec.key[:8]).spec == spec
     assert store.find(spec.directory_name).spec == spec
-    for key in ("", "zzz"):
+    for key in ("zzzz", spec.key[:8] + "z"):
         with pytest.raises(StoreError, match="the start of one key"):
             store.find(key)
 
@@ -205,10 +267,21 @@ def test_prune_deletes_what_is_named_and_what_was_left_behind(store, spec):
     corrupt = kept.directory / "000001-ab.h5.corrupt"
     corrupt.touch()
     doomed = [store.directory / spec.directory_name, corrupt]
+    theirs = store.root / "documents" / "thesis.corrupt"
+    theirs.parent.mkdir()
+    theirs.touch()
     assert sorted(store.prune([spec.key], dry_run=True)) == sorted(doomed)
     assert all(path.exists() for path in doomed)
     assert sorted(store.prune([spec.key])) == sorted(doomed)
     assert [entry.spec.pooling for entry in store.entries()] == ["max"]
+    assert theirs.exists()
+
+
+@pytest.mark.parametrize("key", ["", "abc"])
+def test_a_key_that_could_mean_anything_is_refused(store, spec, key):
+    store.open(spec)
+    with pytest.raises(StoreError, match="4 digits or more"):
+        store.prune([key])
 
 
 def test_the_leavings_of_a_dead_process_are_swept_those_of_a_living_one_kept(store, spec):

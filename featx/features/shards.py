@@ -1,0 +1,252 @@
+"""Shards: immutable files of rows, addressed by image. Anyone may add one and nobody rewrites any.
+
+A shard is HDF5: /features (rows, n_features) float32, /image_sha256, and an attribute ``metadata`` (JSON).
+It is built in memory and committed whole; its name, ``<rows>-<sha256 of the file>.h5``, carries its digest
+and its number of rows. Every shard is checked against its name before it is parsed; one that fails is set
+aside as ``.corrupt`` and its rows count as missing. There are no locks: two processes at the same work
+write the same rows, and either copy serves.
+
+To change the layout of a shard, raise `FORMAT_VERSION`: shards of other versions are left alone, not used.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import tempfile
+import warnings
+import weakref
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+import h5py
+import numpy as np
+
+from featx.errors import FeatxWarning, StoreCorruptError, StoreError, StoreMismatchError
+from featx.features.fingerprint import ExtractionSpec
+from featx.files import atomic_write, read_verified, set_aside, sha256_hex, stale_temporaries
+from featx.hdf5 import add_dataset, create_hdf5, fixed_strings
+
+FORMAT_VERSION = 1
+SHARD_NAME = re.compile(r"(\d{6})-([0-9a-f]{64})\.h5")
+
+# Large enough that a commit costs less than a hundredth of the work in it, small enough to lose.
+_SHARD_BYTES = 16 * 2**20
+_MAX_SHARD_ROWS = 1024
+_CACHED_SHARDS = 2
+
+# Rows count as scattered when reading them in their order goes through every shard more often than this.
+_MAX_SWITCHES = 4
+
+
+class ShardSet:
+    """The rows of one extraction, by image.
+
+    Parameters
+    ----------
+    directory : Path
+        Its folder.
+    spec : ExtractionSpec
+        What its shards have to be.
+    """
+
+    def __init__(self, directory: Path, spec: ExtractionSpec) -> None:
+        self.directory = directory
+        self.spec = spec
+        self._shards: list[str] = []
+        self._places: dict[str, tuple[int, int]] = {}
+        self._loaded: OrderedDict[int, np.ndarray] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __contains__(self, image_sha256: str) -> bool:
+        return image_sha256 in self._places
+
+    @property
+    def n_shards(self) -> int:
+        """Number of shards in use."""
+        return len(self._shards)
+
+    @property
+    def rows_per_shard(self) -> int:
+        """How many rows to collect before a commit."""
+        return max(1, min(_MAX_SHARD_ROWS, _SHARD_BYTES // (4 * self.spec.n_features)))
+
+    def refresh(self) -> list[str]:
+        """Take in the shards that are on disk; return the names of those that had to be set aside."""
+        for path in stale_temporaries(self.directory):
+            path.unlink(missing_ok=True)
+        damaged = []
+        # Sorted, so that of two copies of a row every process takes the same.
+        for path in sorted(self.directory.glob("*.h5")):
+            if path.name in self._shards or not SHARD_NAME.fullmatch(path.name):
+                continue
+            try:
+                _, digests = self._read(path.name)
+            except StoreMismatchError as error:
+                # Whole, and of use to whoever wrote it.
+                warnings.warn(f"{error}; not used", FeatxWarning, stacklevel=2)
+            except StoreCorruptError as error:
+                # Gone since it was listed: another process pruned it, or set it aside.
+                if path.exists():
+                    damaged.append(path.name)
+                    set_aside(path, str(error))
+            else:
+                self._add(path.name, digests, replace=False)
+        return damaged
+
+    def commit(
+        self, image_sha256: Sequence[str], features: np.ndarray, computed_with: Mapping[str, Any]
+    ) -> None:
+        """Write rows as one shard; on return they are on disk for good.
+
+        Parameters
+        ----------
+        image_sha256 : sequence of str, length n_rows
+        features : ndarray of shape (n_rows, n_features), float32
+        computed_with : mapping
+            Engine, versions and batch size, kept with the shard.
+
+        Raises
+        ------
+        StoreError
+            When the file system refuses; nothing of the shard is then there.
+        """
+        metadata = {
+            "format_version": FORMAT_VERSION,
+            "key": self.spec.key,
+            "computed_with": dict(computed_with),
+        }
+        image = io.BytesIO()
+        with create_hdf5(image) as file:
+            file.attrs["metadata"] = np.bytes_(json.dumps(metadata, sort_keys=True))
+            add_dataset(file, "features", features.shape, np.float32)[:] = features
+            digests = fixed_strings(list(image_sha256))
+            add_dataset(file, "image_sha256", digests.shape, digests.dtype)[:] = digests
+        data = image.getvalue()
+        name = f"{len(features):06d}-{sha256_hex(data)}.h5"
+        atomic_write(self.directory / name, data)
+        self._add(name, list(image_sha256), replace=True)
+
+    def reader(self, image_sha256: Sequence[str]) -> Callable[[int, int], np.ndarray]:
+        """A way to read the features of some images in blocks of rows, in bounded memory.
+
+        Parameters
+        ----------
+        image_sha256 : sequence of str, length n_rows
+            All in the store.
+
+        Returns
+        -------
+        callable
+            ``read(start, stop)`` gives float32 of shape (stop - start, n_features), in the order asked. It
+            raises StoreCorruptError when a shard changed since it was opened.
+        """
+        places = np.array([self._places[digest] for digest in image_sha256], dtype=np.int64).reshape(-1, 2)
+        n_switches = np.count_nonzero(np.diff(places[:, 0]))
+        if n_switches <= _MAX_SWITCHES * len(self._shards):
+            return lambda start, stop: self._rows_at(places[start:stop])
+        return _Reordered(places, self._rows_at, self.spec.n_features, self.directory).read
+
+    def _rows_at(self, places: np.ndarray) -> np.ndarray:
+        features = np.empty((len(places), self.spec.n_features), np.float32)
+        for shard in np.unique(places[:, 0]):
+            wanted = places[:, 0] == shard
+            features[wanted] = self._features(int(shard))[places[wanted, 1]]
+        return features
+
+    def _add(self, name: str, digests: list[str], *, replace: bool) -> None:
+        shard = len(self._shards)
+        self._shards.append(name)
+        for row, digest in enumerate(digests):
+            if replace or digest not in self._places:
+                self._places[digest] = (shard, row)
+
+    def _features(self, shard: int) -> np.ndarray:
+        if shard not in self._loaded:
+            name = self._shards[shard]
+            try:
+                self._loaded[shard], _ = self._read(name)
+            except StoreCorruptError as error:
+                set_aside(self.directory / name, str(error))
+                raise StoreCorruptError(
+                    f"{error}; run the same command again to compute its rows anew"
+                ) from None
+            if len(self._loaded) > _CACHED_SHARDS:
+                self._loaded.popitem(last=False)
+        self._loaded.move_to_end(shard)
+        return self._loaded[shard]
+
+    def _read(self, name: str) -> tuple[np.ndarray, list[str]]:
+        match = SHARD_NAME.fullmatch(name)
+        n_rows, sha256 = (int(match[1]), match[2]) if match else (0, "")
+        data = read_verified(self.directory / name, sha256)
+        try:
+            with h5py.File(io.BytesIO(data), "r") as file:
+                metadata = json.loads(file.attrs["metadata"])
+                features = file["features"][()]
+                digests = [digest.decode("ascii") for digest in file["image_sha256"][()]]
+        except (OSError, KeyError, ValueError) as error:
+            raise StoreCorruptError(f"{name} is not a shard: {error}") from error
+        expected = {"format_version": FORMAT_VERSION, "key": self.spec.key}
+        if differences := {
+            field: (metadata.get(field), value)
+            for field, value in expected.items()
+            if metadata.get(field) != value
+        }:
+            message = f"{self.directory / name} is a shard of another version or extraction"
+            raise StoreMismatchError(message, differences)
+        is_whole = features.shape == (n_rows, self.spec.n_features) and len(digests) == n_rows
+        if not is_whole or features.dtype != np.float32 or not np.isfinite(features).all():
+            raise StoreCorruptError(f"{name} does not hold what its name says")
+        return features, digests
+
+
+class _Reordered:
+    """Rows that lie scattered over the shards, copied once into a file in the order asked.
+
+    Block by block, each block would read nearly every shard again. The file has no name, so nothing is left
+    of it whatever happens, and it is written to rather than mapped: a full disk is then an error, not the
+    end of the process.
+    """
+
+    def __init__(
+        self,
+        places: np.ndarray,
+        rows_at: Callable[[np.ndarray], np.ndarray],
+        n_features: int,
+        directory: Path,
+    ) -> None:
+        self._places = places
+        self._rows_at = rows_at
+        self._n_features = n_features
+        self._directory = directory
+        self._file: IO[bytes] | None = None
+
+    def read(self, start: int, stop: int) -> np.ndarray:
+        if self._file is None:
+            self._file = self._copied()
+        row_bytes = 4 * self._n_features
+        data = os.pread(self._file.fileno(), (stop - start) * row_bytes, start * row_bytes)
+        return np.frombuffer(data, np.float32).reshape(-1, self._n_features)
+
+    def _copied(self) -> IO[bytes]:
+        try:
+            # Not in a `with`: it lives as long as this does.
+            file: IO[bytes] = tempfile.TemporaryFile(dir=self._directory)  # noqa: SIM115
+            for shard in np.unique(self._places[:, 0]):
+                rows = np.flatnonzero(self._places[:, 0] == shard)
+                for row, features in zip(rows.tolist(), self._rows_at(self._places[rows]), strict=True):
+                    os.pwrite(file.fileno(), features.data, row * features.nbytes)
+        except OSError as error:
+            if isinstance(error, StoreError):
+                raise
+            message = f"cannot put features in order in {self._directory}: {error.strerror}; make room there"
+            raise StoreError(message) from error
+        weakref.finalize(self, file.close)
+        return file
