@@ -170,7 +170,7 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
             At the first image that cannot be read: a prediction may not drop rows.
         """
         check_is_fitted(self)
-        return self.named(self.head_.predict(self._extract(as_source(images)).X))
+        return self.named(self.head_.predict(self._features_of(images)))
 
     def predict_proba(self, images: Any) -> np.ndarray:
         """Probabilities of the classes, in the order of `classes_`.
@@ -192,7 +192,7 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
         if not hasattr(self.head_, "predict_proba"):
             received = f"the head {type(self.head_).__name__}, which has no probabilities"
             raise HeadError(explain(received, "one with predict_proba", "wrap it in CalibratedClassifierCV"))
-        return np.asarray(self.head_.predict_proba(self._extract(as_source(images)).X))
+        return np.asarray(self.head_.predict_proba(self._features_of(images)))
 
     def score(self, images: Any, y: Sequence[Any] | np.ndarray | None = None) -> float:
         """Accuracy.
@@ -213,7 +213,10 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
             y = names[source.labels]
             if (source.labels == UNLABELLED).any():
                 raise SourceError(explain("images without labels", "a label for each", "pass y"))
-            return float(accuracy_score(y, self.predict(source).astype(str)))
+            predicted = self.predict(source)
+            # Fitted on 0.0 and 1.0, it answers in kind; the source calls its classes "0" and "1".
+            whole = predicted.astype(np.int64) if predicted.dtype.kind == "f" else predicted
+            return float(accuracy_score(y, whole.astype(str)))
         return float(accuracy_score(y, self.predict(source)))
 
     def save(self, path: StrPath) -> None:
@@ -288,6 +291,10 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
             Among `classes_`.
         """
         return np.asarray(self.classes_[np.searchsorted(self.head_.classes_, predicted)])
+
+    def _features_of(self, images: Any) -> np.ndarray:
+        # What a source says of its labels, rightly or wrongly, has no say in a prediction.
+        return self._extract(as_source(images).without_labels()).X
 
     def _extract(self, source: Any, on_error: Literal["raise", "skip"] = "raise") -> FeatureSet:
         return extract(source, self.extractor_, store=self.store, on_error=on_error, verbose=self.verbose)

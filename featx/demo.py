@@ -104,6 +104,7 @@ def run_demo(
             features.X[test[wafer_type[test] == name]],
             features.y[test[wafer_type[test] == name]],
             class_names=features.class_names,
+            groups=[features.groups[row] for row in test[wafer_type[test] == name]],
         )
         for name in ("mono", "poly")
     }

@@ -1,6 +1,7 @@
 """The jobs behind the commands that need several parts of featx: search, evaluate, predict.
 
-The command line parses, calls one of these and prints; so can anybody's script.
+The command line parses, calls one of these and prints. They only put public names together: what they do,
+a script does with `featx.extract`, `featx.HeadSearch`, `featx.evaluate` and `featx.ModelFile`.
 """
 
 from __future__ import annotations
@@ -198,7 +199,7 @@ def evaluate_model(model: ModelFile, features: FeatureSet) -> ModelEvaluation:
     flatters = bool((is_seen == is_labelled).all())
     rows = np.flatnonzero(is_labelled if flatters else is_labelled & ~is_seen)
     groups = np.array(features.groups)[rows]
-    names = [str(name) for name in model.class_names]
+    names = [str(name) for name in model.class_names] or None
     evaluation = evaluate(model.head, features.X[rows], y[rows], class_names=names, groups=groups)
     return ModelEvaluation(evaluation, int(is_seen.sum()), flatters)
 
@@ -284,7 +285,7 @@ def predict_images(
     Predictions
     """
     features = extract(
-        source,
+        source.without_labels(),
         classifier.extractor_,
         store=classifier.store,
         on_error=on_error,
@@ -294,15 +295,11 @@ def predict_images(
     n_samples, names = len(source), classifier.classes_.tolist()
     labels: list[Any] = [None] * n_samples
     errors = [""] * n_samples
+    for failure in features.report.failed:
+        errors[failure.index] = failure.reason
+    # The rows are the samples in order, without those that failed.
+    kept = [index for index, error in enumerate(errors) if not error]
     probabilities = np.full((n_samples, len(names)), np.nan)
-    failed = iter(features.report.failed)
-    kept: list[int] = []
-    for index, sample_id in enumerate(source.sample_ids):
-        # The rows kept are the samples in order, without those that failed.
-        if len(kept) < len(features) and features.sample_ids[len(kept)] == sample_id:
-            kept.append(index)
-        else:
-            errors[index] = next(failed).reason
     head = classifier.head_
     for index, label in zip(kept, classifier.named(head.predict(features.X)).tolist(), strict=True):
         labels[index] = label
@@ -325,7 +322,9 @@ def _check_same_extraction(model: ModelFile, features: FeatureSet) -> None:
 
 def _as_head_classes(model: ModelFile, features: FeatureSet) -> np.ndarray:
     """The feature set's labels, as the classes that the head knows; the names are what they share."""
-    known = {str(name): label for name, label in zip(model.class_names, model.head.classes_, strict=True)}
+    # A head that was saved alone knows its classes and no names for them.
+    names = model.class_names or model.head.classes_.tolist()
+    known = {str(name): label for name, label in zip(names, model.head.classes_, strict=True)}
     used = [features.class_names[label] for label in np.unique(features.y) if label != UNLABELLED]
     unknown = [name for name in used if name not in known]
     if unknown or not used:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+import numpy as np
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
@@ -44,22 +45,27 @@ def main() -> None:
     options = parser.parse_args()
 
     features = featx.FeatureSet.load(options.features)
+    labelled = np.flatnonzero(features.y >= 0)
+    groups = np.array(features.groups)
     # Copies of one image, and whatever you grouped, stay on one side of every split.
-    train, test = featx.holdout_split(features.y, features.groups, random_state=options.seed)
-    groups = [features.groups[row] for row in train]
+    parts = featx.holdout_split(features.y[labelled], groups[labelled], random_state=options.seed)
+    train, test = (labelled[part] for part in parts)
     search = featx.HeadSearch(HEADS, n_jobs=-1, random_state=options.seed, verbose=1)
-    search.fit(features.X[train], features.y[train], groups)
+    search.fit(features.X[train], features.y[train], groups[train])
     for candidate in search.leaderboard()[:10]:
         print(f"{candidate['mean_test_score']:.4f}  {candidate['head']}  {candidate['params']}")
 
-    scores = featx.evaluate(search, features.X[test], features.y[test], class_names=features.class_names)
+    names = [features.class_names[label] for label in search.classes_]
+    scores = featx.evaluate(
+        search, features.X[test], features.y[test], class_names=names, groups=groups[test]
+    )
     low, high = scores.accuracy_ci
     print(f"held out: accuracy {scores.accuracy:.4f} [{low:.3f}, {high:.3f}] on {scores.n_samples} samples")
     if options.out:
         featx.save_head(
             search,
             options.out,
-            class_names=features.class_names,
+            class_names=names,
             extraction_spec=features.spec and features.spec.to_json(),
             training_images=[features.image_sha256[row] for row in train],
         )

@@ -16,6 +16,7 @@ from featx import (
     SourceError,
     StoreError,
     StoreMismatchError,
+    as_source,
 )
 from tests.conftest import TINY, build_tiny, make_images, write_class_folder
 
@@ -171,3 +172,18 @@ def test_classes_that_the_classifier_does_not_know_score_zero(classifier):
 def test_scoring_needs_labels(classifier):
     with pytest.raises(SourceError, match="without labels"):
         classifier.fit(IMAGES, NAMES).score(IMAGES)
+
+
+def test_labels_that_contradict_each_other_are_no_obstacle_to_a_prediction(tmp_path):
+    folder = write_class_folder(tmp_path / "images")
+    classifier = ImageClassifier(TINY, "logistic_regression", store=tmp_path / "cache", cv=2).fit(folder)
+    copy = next((folder / "dark").iterdir())
+    (folder / "light" / copy.name).write_bytes(copy.read_bytes())
+    assert len(classifier.predict(folder)) == len(classifier.predict_proba(folder)) == 13
+    assert classifier.extractor_.transform(folder).shape[0] == 13
+
+
+def test_a_source_is_scored_after_fitting_on_whole_floats(tmp_path):
+    images, y = make_images(24), np.array([0.0, 1.0] * 12)
+    classifier = ImageClassifier(TINY, "logistic_regression", store=tmp_path, cv=2).fit(images, y)
+    assert classifier.score(as_source(images, y)) == classifier.score(images, y) > 0.9

@@ -4,8 +4,10 @@ import csv
 
 import numpy as np
 import pytest
+from sklearn.linear_model import LogisticRegression
 
 from featx import (
+    ArraySource,
     FeatureExtractor,
     FeatureSet,
     HeadError,
@@ -15,6 +17,7 @@ from featx import (
     StoreMismatchError,
     as_source,
     extract,
+    save_head,
 )
 from featx.jobs import evaluate_model, predict_images, save_search, search_features
 from tests.conftest import TINY, make_images, write_class_folder
@@ -180,3 +183,33 @@ class TestPredictImages:
     def test_plain_values_leave_failures_to_their_list(self, classifier, spoiled):
         details = predict_images(classifier, spoiled, on_error="skip").to_dict()
         assert (len(details["predictions"]), details["n_failed"], details["n_samples"]) == (12, 3, 15)
+
+
+def test_samples_of_one_name_keep_their_own_predictions(tmp_path):
+    images, y = make_images(12).astype(float), ["dark", "light"] * 6
+    classifier = ImageClassifier(TINY, "logistic_regression", store=tmp_path, cv=2)
+    classifier.fit(ArraySource(images, y, value_range=(0, 255)))
+    expected = classifier.predict_proba(ArraySource(images[1:2], value_range=(0, 255)))[0]
+    images[0] = np.nan
+    source = ArraySource(images[:2], value_range=(0, 255))
+    # Built-in sources refuse or prevent this; a source of somebody's own may not.
+    source.sample_ids = ["a", "a"]
+    found = predict_images(classifier, source, on_error="skip")
+    assert [bool(error) for error in found.errors] == [True, False]
+    assert found.labels == [None, "light"]
+    np.testing.assert_allclose(found.probabilities[1], expected, rtol=1e-5)
+
+
+def test_a_head_saved_without_names_is_evaluated_by_the_classes_it_knows(features, tmp_path):
+    head = LogisticRegression().fit(features.X, np.array(features.class_names)[features.y])
+    save_head(head, tmp_path / "m.featx")
+    found = evaluate_model(ModelFile.load(tmp_path / "m.featx"), features)
+    assert found.evaluation.n_samples == len(features)
+
+
+def test_features_without_digests_are_nobodys_training_images(features):
+    alone = FeatureSet(features.X, features.y, class_names=features.class_names)
+    head = LogisticRegression().fit(alone.X, alone.y)
+    model = ModelFile(head, class_names=alone.class_names, training_images=alone.image_sha256)
+    found = evaluate_model(model, alone)
+    assert (found.flatters, found.n_trained_on) == (False, 0)

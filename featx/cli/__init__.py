@@ -18,7 +18,7 @@ from typer.core import TyperGroup
 from featx.cli import features, heads
 from featx.cli.printing import show_warning
 from featx.cli.quiet import QuietTensorFlow
-from featx.errors import FeatxError
+from featx.errors import FeatxError, printable
 
 
 class _Group(TyperGroup):
@@ -28,7 +28,7 @@ class _Group(TyperGroup):
         try:
             return super().invoke(ctx)
         except FeatxError as error:
-            typer.echo(f"error: {error}", err=True)
+            typer.echo(f"error: {printable(str(error))}", err=True)
             raise typer.Exit(1) from None
         except KeyboardInterrupt:
             typer.echo(

@@ -19,6 +19,7 @@ from featx.cli.options import (
     ValueRange,
     Workers,
     make_source,
+    make_unlabelled_source,
 )
 from featx.cli.printing import (
     print_classes,
@@ -30,26 +31,42 @@ from featx.cli.printing import (
     print_rows,
 )
 
+Out = Annotated[Path | None, typer.Option(help="Model file to write.")]
+
 
 def demo(
-    *, store: Store = Path("cache"), n_jobs: Jobs = None, random_state: Seed = 0, as_json: AsJson = False
+    *,
+    store: Store = Path("cache"),
+    n_jobs: Jobs = None,
+    random_state: Seed = 0,
+    out: Out = None,
+    as_json: AsJson = False,
 ) -> None:
     """The main job, end to end, on 2,624 images of solar cells."""
     from featx.demo import PUBLISHED, run_demo
+    from featx.files import check_target
+    from featx.jobs import save_search
 
+    check_target(out)
     found = run_demo(store=store, n_jobs=n_jobs or -1, random_state=random_state, verbose=1)
+    if out is not None:
+        save_search(found.result, found.features, out)
     if as_json:
-        print_json(found.to_dict())
+        print_json({**found.to_dict(), "model": out})
         return
     print_extraction(found.features.report)
     print_leaderboard(found.result.search.leaderboard())
     if found.result.test is not None:
         parts = {"held-out quarter": found.result.test, **found.by_type}
         print_evaluations(f"Best head: {found.result.search.best_head_}", parts, PUBLISHED)
+    if out is not None:
+        typer.echo(f"wrote {out}")
 
 
 def search(
-    features: Annotated[Path, typer.Argument(help="Feature file.")],
+    features: Annotated[
+        str, typer.Argument(help="Feature file; or images, as extract takes them, to embed first.")
+    ],
     *,
     heads: Annotated[list[str] | None, typer.Option("--head", help="Head or space; repeatable.")] = None,
     test_size: Annotated[float, typer.Option(help="Share set aside; 0 trains on everything.")] = 0.25,
@@ -58,17 +75,24 @@ def search(
     time_budget_s: Annotated[float | None, typer.Option(help="Start no candidate after this.")] = None,
     n_jobs: Jobs = None,
     random_state: Seed = 0,
-    out: Annotated[Path | None, typer.Option(help="Model file to write.")] = None,
+    out: Out = None,
+    backbone: Annotated[str, typer.Option(help="Images: what embeds them.")] = "efficientnet_lite0",
+    store: Store = Path("cache"),
+    on_error: OnError = "raise",
     as_json: AsJson = False,
 ) -> None:
     """Find the best head, and score it on a part set aside."""
+    from featx.features.extraction import extract
     from featx.features.feature_set import FeatureSet
     from featx.files import check_target
     from featx.heads.search import HeadSearch
     from featx.jobs import save_search, search_features
 
     check_target(out)
-    loaded = FeatureSet.load(features)
+    if FeatureSet.is_file(features):
+        loaded = FeatureSet.load(features)
+    else:
+        loaded = extract(make_source(features), backbone, store=store, on_error=on_error, verbose=1)  # type: ignore[arg-type]
     searcher = HeadSearch(
         heads or "default",
         scoring=scoring,
@@ -84,6 +108,8 @@ def search(
     if as_json:
         print_json({**result.to_dict(), "model": out})
         return
+    if loaded.report is not None:
+        print_extraction(loaded.report)
     print_leaderboard(searcher.leaderboard())
     if result.test is not None:
         print_evaluations(f"Best head: {searcher.best_head_}", {"held-out part": result.test})
@@ -138,7 +164,7 @@ def predict(
     from featx.jobs import predict_images
 
     check_target(out)
-    images = make_source(
+    images = make_unlabelled_source(
         source, path_column=path_column, value_range=value_range, follow_links=follow_links or None
     )
     classifier = ImageClassifier.load(model, backbone=backbone, store=store)

@@ -37,6 +37,22 @@ def make_source(source: str, **options: Any) -> ImageSource:
     return as_source(source, **{name: value for name, value in options.items() if value is not None})
 
 
+def make_unlabelled_source(source: str, **options: Any) -> ImageSource:
+    """The source that an argument means, without regard to what it says of labels."""
+    images = (
+        make_source(source, **options) if not source.lower().endswith(".csv") else _manifest(source, options)
+    )
+    return images.without_labels()
+
+
+def _manifest(source: str, options: dict[str, Any]) -> ImageSource:
+    from featx.images.sources import as_source
+
+    # A column of labels half filled in is no obstacle to a prediction.
+    given = {name: value for name, value in options.items() if value is not None}
+    return as_source(source, label_column=None, **given)
+
+
 def parse_size(text: str | None) -> tuple[int, int] | None:
     """``300`` or ``300x200`` as (height, width).
 

@@ -7,9 +7,11 @@ identified without loading Keras at all.
 
 from __future__ import annotations
 
+import contextlib
 import fnmatch
 import os
 import random
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache, partial
@@ -37,7 +39,9 @@ def _build_application(name: str, input_size: tuple[int, int], weights: Weights)
 
     build = getattr(keras.applications, name)
     try:
-        return build(include_top=False, weights=weights, input_shape=(*input_size, 3))
+        # Keras shows its downloads on stdout, which is where results go.
+        with contextlib.redirect_stdout(sys.stderr):
+            return build(include_top=False, weights=weights, input_shape=(*input_size, 3))
     except ValueError as error:
         raise BackboneError(f"{name} cannot be built for input_size={input_size}: {error}") from error
     except Exception as error:

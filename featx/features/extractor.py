@@ -21,6 +21,7 @@ from featx.features.keras_models import weights_digest
 from featx.features.store import FeatureStore
 from featx.files import StrPath
 from featx.images.decoding import RESIZE_RULE, pixels_sha256
+from featx.images.sources import as_source
 
 if TYPE_CHECKING:
     import keras
@@ -153,7 +154,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         from featx.features.extraction import extract
 
         check_is_fitted(self)
-        return extract(X, self, store=self.store).X
+        return extract(as_source(X).without_labels(), self, store=self.store).X
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:  # noqa: ARG002 - scikit-learn's
         """Names of the columns: ``<tap>:<pooling>_<index>``.

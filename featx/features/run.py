@@ -22,7 +22,7 @@ from featx.checks import explain
 from featx.errors import DecodeError, SourceError, StoreError, printable
 from featx.features.engines import KerasEngine
 from featx.features.pipeline import Sample
-from featx.features.store import ShardSet
+from featx.features.shards import ShardSet
 from featx.images.base import UNLABELLED, ImageSource
 
 _COMMIT_AFTER_S = 10.0
@@ -38,11 +38,14 @@ class Failure:
     stage : {"read", "decode", "forward", "label"}
         Where it failed.
     reason : str
+    index : int
+        Its place in the source.
     """
 
     sample_id: str
     stage: str
     reason: str
+    index: int
 
 
 @dataclass(frozen=True)
@@ -127,8 +130,8 @@ class ExtractionRun:
         self._unusable: dict[str, tuple[str, str]] = {}
         self._images = np.zeros((self.batch_size, *self.shards.spec.input_size, 3), np.uint8)
         self._batch: list[str] = []
-        self._row_digests: list[str] = []
-        self._rows: list[np.ndarray] = []
+        # Digests and rows together, so that an interrupt cannot come between them.
+        self._computed: list[tuple[list[str], np.ndarray]] = []
         self._committed_at = perf_counter()
 
     def is_known(self, image_sha256: str) -> bool:
@@ -212,7 +215,7 @@ class ExtractionRun:
     def _fail(self, index: int, stage: str, error: DecodeError) -> None:
         if self.on_error == "raise":
             raise error
-        self.failures[index] = Failure(printable(error.sample_id), stage, error.reason)
+        self.failures[index] = Failure(printable(error.sample_id), stage, error.reason, index)
 
     def _check_label(self, first: int, index: int, digest: str) -> None:
         """One image under two labels is a contradiction that no head can learn."""
@@ -243,11 +246,12 @@ class ExtractionRun:
         is_finite = np.isfinite(features).all(axis=1)
         for digest in np.array(self._batch)[~is_finite]:
             self._refuse_nonfinite(str(digest))
-        self._row_digests += [digest for digest, good in zip(self._batch, is_finite, strict=True) if good]
-        self._rows.append(features[is_finite])
+        digests = [digest for digest, good in zip(self._batch, is_finite, strict=True) if good]
+        self._computed.append((digests, features[is_finite]))
         self._batch = []
         is_late = perf_counter() - self._committed_at > _COMMIT_AFTER_S
-        if is_late or len(self._row_digests) + self.batch_size > self.shards.rows_per_shard:
+        n_rows = sum(len(digests) for digests, _ in self._computed)
+        if is_late or n_rows + self.batch_size > self.shards.rows_per_shard:
             self._commit()
 
     def _refuse_nonfinite(self, digest: str) -> None:
@@ -258,13 +262,14 @@ class ExtractionRun:
 
     def _commit(self) -> None:
         """Write all computed rows as one shard."""
-        if not self._row_digests:
+        row_digests = [digest for digests, _ in self._computed for digest in digests]
+        if not row_digests:
             return
         started = perf_counter()
         computed_with = {} if self._engine is None else self._engine.computed_with
-        self.shards.commit(self._row_digests, np.concatenate(self._rows), computed_with)
-        self._embedded.update(self._row_digests)
-        self._row_digests, self._rows = [], []
+        self.shards.commit(row_digests, np.concatenate([rows for _, rows in self._computed]), computed_with)
+        self._embedded.update(row_digests)
+        self._computed = []
         self._committed_at = perf_counter()
         self.stages["write"] += self._committed_at - started
 
@@ -273,4 +278,5 @@ class ExtractionRun:
         for index, digest in enumerate(self.digests):
             if digest in self._unusable:
                 stage, reason = self._unusable[digest]
-                self.failures[index] = Failure(printable(self.source.sample_ids[index]), stage, reason)
+                sample_id = printable(self.source.sample_ids[index])
+                self.failures[index] = Failure(sample_id, stage, reason, index)

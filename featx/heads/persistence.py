@@ -158,8 +158,9 @@ class ModelFile:
         return cls(_open_head(head, path), **{name: model[name] for name in _FIELDS})
 
     def was_trained_on(self, image_sha256: Sequence[str]) -> np.ndarray:
-        """Which images the head was fitted on: array of shape (n_samples,), bool."""
-        return np.isin(_shortened(image_sha256), _shortened(self.training_images))
+        """Which images the head was fitted on: array of shape (n_samples,), bool; False where unknown."""
+        is_known = np.array([bool(digest) for digest in image_sha256], dtype=bool)
+        return is_known & np.isin(_shortened(image_sha256), _shortened(self.training_images))
 
 
 def save_head(head: BaseEstimator, path: StrPath, **details: Any) -> None:

@@ -99,7 +99,7 @@ class TestExtract:
         found = featx.json("extract", folder, "--backbone", TINY, "--on-error", "skip")
         assert found["n_failed"] == 1
         assert found["failed"] == [
-            {"sample_id": "dark/broken.png", "stage": "decode", "reason": "empty file"}
+            {"sample_id": "dark/broken.png", "stage": "decode", "reason": "empty file", "index": 20}
         ]
 
     @pytest.mark.parametrize(
@@ -128,6 +128,14 @@ class TestExtract:
 
 
 class TestSearch:
+    def test_images_are_embedded_first(self, featx, feature_file):
+        heads = ["--head", "logistic_regression"]
+        one = featx.json("search", "images", *heads, "--backbone", TINY, "--out", "one.featx")
+        two = featx.json("search", feature_file, *heads, "--out", "two.featx")
+        assert one["model"] == "one.featx"
+        assert (one["test"], one["candidates"][0]["params"]) == (two["test"], two["candidates"][0]["params"])
+        assert "40 from the store" in featx("search", "images", *heads, "--backbone", TINY).stdout
+
     def test_json_holds_the_contracts_keys(self, featx, feature_file):
         heads = ["--head", "logistic_regression", "--head", "rbf_svm"]
         found = featx.json("search", feature_file, *heads, "--cv", 3, "--out", "m.featx")
@@ -158,8 +166,7 @@ class TestSearch:
             (["f.h5", "--cv", 50], "for 50 folds"),
             (["f.h5", "--test-size", 1.5], "between 0 and 1"),
             (["f.h5", "--scoring", "nonsense"], "nonsense"),
-            (["absent.h5"], "does not exist"),
-            (["images"], "not a regular file"),
+            (["absent.h5"], "no such file"),
         ],
     )
     def test_bad_input_is_one_line(self, featx, feature_file, arguments, message):
@@ -202,6 +209,18 @@ class TestEvaluate:
 
 
 class TestPredict:
+    def test_labels_have_no_say(self, featx, model_file, folder):
+        copy = next((folder / "dark").iterdir())
+        (folder / "light" / copy.name).write_bytes(copy.read_bytes())
+        names = sorted(f"{path.parent.name}/{path.name}" for path in folder.rglob("*.*g"))
+        lines = [f"{name},{'dark' if index % 2 else ''}" for index, name in enumerate(names)]
+        (folder / "list.csv").write_text("\n".join(["path,label", *lines]))
+        for source in (folder, folder / "list.csv"):
+            found = featx.json("predict", model_file, source)["predictions"]
+            assert [prediction["sample_id"] for prediction in found] == names
+            label_of = {prediction["sample_id"]: prediction["label"] for prediction in found}
+            assert label_of[f"dark/{copy.name}"] == label_of[f"light/{copy.name}"]
+
     def test_a_csv_of_labels_and_probabilities(self, featx, model_file, folder):
         found = featx.json("predict", model_file, folder, "--out", "p.csv")
         assert (found["path"], found["n_samples"], found["n_failed"]) == ("p.csv", 40, 0)
@@ -240,7 +259,7 @@ class TestStore:
         assert "nothing" in featx("store", "list").stdout
 
     def test_an_unknown_key_is_one_line(self, featx):
-        assert "the start of one key" in featx.fails("store", "info", "abc")
+        assert "the start of one key" in featx.fails("store", "info", "abcd")
 
 
 class TestBackbones:
