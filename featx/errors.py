@@ -10,6 +10,8 @@
     ├── StoreError(OSError)             a file that cannot be written, read or trusted
     │   ├── StoreCorruptError           bytes that are not those that were committed
     │   └── StoreMismatchError          another extraction: shows the fields that differ
+    ├── ConversionError(TypeError)      a head that has no equal in Keras
+    │   └── ParityError                 a model that answers otherwise: carries the difference
     └── MissingPackageError(ImportError)
     FeatxWarning(UserWarning)
 
@@ -127,6 +129,42 @@ class StoreMismatchError(StoreError):
             for name, (found, expected) in self.differences.items()
         ]
         return "; ".join([self.message, *fields])
+
+
+class ConversionError(FeatxError, TypeError):
+    """A head that cannot be made into Keras layers, or a model that was not made from one."""
+
+
+class ParityError(ConversionError):
+    """A converted head that does not answer like the head itself.
+
+    Parameters
+    ----------
+    message : str
+        What differs.
+    max_abs_difference : float
+        Largest difference between probabilities; not a number where there are none.
+    tolerance : float
+        What was allowed.
+    worst_sample : int
+        Index of the sample to look at.
+
+    Examples
+    --------
+    >>> print(ParityError("probabilities differ from the head's", 0.25, 1e-05, 7))
+    probabilities differ from the head's; largest difference 0.25, tolerance 1e-05, worst sample 7
+    """
+
+    def __init__(self, message: str, max_abs_difference: float, tolerance: float, worst_sample: int) -> None:
+        super().__init__(message, max_abs_difference, tolerance, worst_sample)
+        self.message = message
+        self.max_abs_difference = max_abs_difference
+        self.tolerance = tolerance
+        self.worst_sample = worst_sample
+
+    def __str__(self) -> str:
+        numbers = f"largest difference {self.max_abs_difference:.3g}, tolerance {self.tolerance:g}"
+        return f"{self.message}; {numbers}, worst sample {self.worst_sample}"
 
 
 class MissingPackageError(FeatxError, ImportError):

@@ -26,7 +26,8 @@ STAGES = {
     "features": {"foundation", "images"},
     "heads": {"foundation"},
     "insight": {"foundation"},
-    "top": {"foundation", "images", "features", "heads", "insight"},
+    "models": {"foundation", "images", "features"},
+    "top": {"foundation", "images", "features", "heads", "insight", "models"},
 }
 
 # Third-party packages each stage may import; a module named here may import its own besides.
@@ -36,6 +37,8 @@ FRAMEWORKS = {
     "features": {"numpy", "h5py", "keras", "sklearn"},
     "heads": {"numpy", "scipy", "sklearn", "joblib", "skops"},
     "insight": {"numpy", "scipy", "sklearn"},
+    # scikit-learn for the types of fitted heads: nothing here fits one.
+    "models": {"numpy", "keras", "sklearn"},
     "top": {"numpy", "sklearn", "typer", "rich", "keras"},
 }
 FRAMEWORKS_OF_MODULE = {

@@ -9,11 +9,13 @@ import pytest
 from featx import errors
 from featx.errors import (
     BackboneError,
+    ConversionError,
     DecodeError,
     FeatxError,
     FeatxWarning,
     HeadError,
     MissingPackageError,
+    ParityError,
     SourceError,
     StoreCorruptError,
     StoreError,
@@ -37,6 +39,8 @@ ALL = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if kind._
         (StoreCorruptError, StoreError),
         (StoreMismatchError, StoreError),
         (MissingPackageError, ImportError),
+        (ConversionError, TypeError),
+        (ParityError, ConversionError),
     ],
 )
 def test_an_error_can_be_caught_as_featxs_and_as_the_builtin_it_is(kind, builtin):

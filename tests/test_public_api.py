@@ -21,6 +21,7 @@ CONTRACT = {
     *("FeatureExtractor", "extract", "FeatureStore", "FeatureSet", "ExtractionSpec"),
     *("HeadSpec", "register_head", "list_heads", "HeadSearch", "save_head", "load_head"),
     *("evaluate", "Evaluation", "ImageClassifier"),
+    *("to_keras", "check_parity", "register_converter", "ConversionError", "ParityError"),
     *("FeatxError", "SourceError", "DecodeError", "BackboneError", "StoreError", "StoreCorruptError"),
     *("StoreMismatchError", "MissingPackageError"),
 }
@@ -85,6 +86,9 @@ def test_the_first_parameters_are_those_of_the_contract():
         "load_backbone": ["backbone", "pooling", "taps", "input_size"],
         "HeadSearch": ["heads", "scoring", "cv", "refit"],
         "evaluate": ["head", "X", "y", "class_names", "groups"],
+        "to_keras": ["head"],
+        "check_parity": ["head", "model", "X", "atol"],
+        "register_converter": ["estimator_type"],
         "ManifestSource": ["csv_path", "path_column", "label_column", "group_column", "root"],
         "HDF5Source": ["path", "images", "labels"],
         "ImageClassifier": ["backbone", "head", "store"],
@@ -110,6 +114,8 @@ def test_every_error_is_a_featx_error_and_a_builtin_one():
         "StoreCorruptError": OSError,
         "StoreMismatchError": OSError,
         "MissingPackageError": ImportError,
+        "ConversionError": TypeError,
+        "ParityError": TypeError,
     }
     for name, builtin in bases.items():
         assert issubclass(PUBLIC[name], featx.FeatxError)

@@ -1,0 +1,1 @@
+"""The best head back to Keras: conversion to trainable layers that answer the same."""
