@@ -55,6 +55,7 @@ _HOMES = {
     "featx.heads.spaces": ("HeadSpec", "list_heads", "register_head"),
     "featx.heads.splits": ("holdout_split",),
     "featx.insight.evaluation": ("Evaluation", "evaluate"),
+    "featx.models.attachment": ("attach_head",),
     "featx.models.conversion": ("Parity", "check_parity", "register_converter", "to_keras"),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}

@@ -26,6 +26,8 @@ from featx.heads.spaces import HeadSpec
 from featx.heads.splits import check_classes
 from featx.images.base import UNLABELLED
 from featx.images.sources import as_source
+from featx.models.attachment import attach_head
+from featx.models.conversion import to_keras
 
 if TYPE_CHECKING:
     import keras
@@ -277,6 +279,25 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
         classifier.head_, classifier.search_ = model.head, None
         return classifier
 
+    def to_keras(self) -> keras.Model:
+        """One Keras model that classifies as this classifier does: backbone and head.
+
+        Returns
+        -------
+        keras.Model
+            From uint8 images (n, height, width, 3) at the backbone's input size to probabilities
+            (n, n_classes), or to decisions where the head has no probabilities; see `featx.attach_head`.
+
+        Raises
+        ------
+        ConversionError
+            When the head has no equal in Keras.
+        """
+        check_is_fitted(self)
+        return attach_head(
+            self.extractor_.backbone_, to_keras(self.head_), [str(name) for name in self.classes_]
+        )
+
     def named(self, predicted: np.ndarray) -> np.ndarray:
         """What the head predicted, as the classes that the user knows.
 
@@ -317,6 +338,17 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
             search = clone(head).fit(X, y, groups)
             return search.best_estimator_, search
         return clone(head).fit(X, y), None
+
+    def __sklearn_clone__(self) -> ImageClassifier:
+        # As for an extractor: the network is shared, everything else is not.
+        params = self.get_params(deep=False)
+        is_estimator = isinstance(self.backbone, FeatureExtractor)
+        own = {
+            name: clone(value, safe=False)
+            for name, value in params.items()
+            if name != "backbone" or is_estimator
+        }
+        return type(self)(**{**params, **own})
 
     def __sklearn_tags__(self) -> Any:
         return tags_for_images(super().__sklearn_tags__())

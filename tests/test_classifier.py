@@ -174,6 +174,16 @@ def test_scoring_needs_labels(classifier):
         classifier.fit(IMAGES, NAMES).score(IMAGES)
 
 
+def test_a_clone_shares_the_network_and_nothing_else():
+    classifier = ImageClassifier(build_tiny((16, 16), None), LogisticRegression(C=3.0), cv=3)
+    copy = clone(classifier)
+    assert copy.backbone is classifier.backbone
+    assert copy.head is not classifier.head
+    assert (copy.head.C, copy.cv) == (3.0, 3)
+    extractor = FeatureExtractor(TINY)
+    assert clone(ImageClassifier(extractor)).backbone is not extractor
+
+
 def test_labels_that_contradict_each_other_are_no_obstacle_to_a_prediction(tmp_path):
     folder = write_class_folder(tmp_path / "images")
     classifier = ImageClassifier(TINY, "logistic_regression", store=tmp_path / "cache", cv=2).fit(folder)

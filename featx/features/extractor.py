@@ -222,8 +222,9 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
             raise StoreMismatchError(message, differences)
         return extractor
 
-    def compile(self) -> KerasEngine:
-        """The engine that runs the forward pass, built on first use.
+    @property
+    def backbone_(self) -> Backbone:
+        """The frozen backbone, loaded on first use.
 
         Raises
         ------
@@ -234,7 +235,11 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
             self._backbone = self._load_backbone()
         if self._backbone.weights == OWN:
             self._check_unchanged(self._backbone.base)
-        return compile_engine(self.engine, self._backbone.folded, self.batch_size)
+        return self._backbone
+
+    def compile(self) -> KerasEngine:
+        """The engine that runs the forward pass, built on first use."""
+        return compile_engine(self.engine, self.backbone_.folded, self.batch_size)
 
     def _check_unchanged(self, base: keras.Model) -> None:
         """Features of a model that was trained on, or replaced on disk, must not go under the old key."""

@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from featx.errors import FeatxWarning
+from featx.checks import explain
+from featx.errors import BackboneError, FeatxWarning
 from featx.features.keras_models import UNSAFE_LAYERS
 
 if TYPE_CHECKING:
@@ -61,7 +62,8 @@ def fold_batch_norm(model: keras.Model) -> keras.Model:
 
     # XLA fuses the layers itself: measured, folding gains nothing there and checking it takes ten seconds.
     is_fused = keras.backend.backend() == "jax"
-    norm_of = dict(_foldable(model)) if not is_fused and _is_copyable(model) else {}
+    is_copyable = _is_functional(model) and _is_copyable(model)
+    norm_of = dict(_foldable(model)) if is_copyable and not is_fused else {}
     if not norm_of:
         return model
     folded = _folded_copy(model, norm_of)
@@ -72,21 +74,61 @@ def fold_batch_norm(model: keras.Model) -> keras.Model:
     return model
 
 
+def copy_model(model: keras.Model) -> keras.Model:
+    """A functional model's equal, with weights of its own.
+
+    Parameters
+    ----------
+    model : keras.Model
+        From preprocessed pixels, (n, height, width, 3), to features. It is left as it is.
+
+    Returns
+    -------
+    keras.Model
+
+    Raises
+    ------
+    BackboneError
+        When it cannot be copied: it is a subclass with a call of its own, or has layers whose config and
+        weights are not all there is to them.
+
+    Examples
+    --------
+    >>> import keras
+    >>> inputs = keras.Input((8, 8, 3))
+    >>> model = keras.Model(inputs, keras.layers.Conv2D(4, 3)(inputs))
+    >>> copy_model(model).output_shape
+    (None, 6, 6, 4)
+    """
+    if _is_copyable(model):
+        copy = _folded_copy(model, {})
+        if _agree(model, copy):
+            return copy
+    received = f"the model {model.name}, of which no equal copy can be made"
+    raise BackboneError(explain(received, "a functional model of Keras's own layers", "rebuild it as one"))
+
+
+# Modules whose classes do what their config and weights say, and nothing else.
+_PLAIN_MODULES = ("keras.src.layers.", "keras.src.ops.", "keras.src.applications.")
+
+
 def _is_functional(layer: Any) -> bool:
     # Not isinstance: a subclass may do in its call what no copy of its graph does.
     return type(layer).__module__ == "keras.src.models.functional"
 
 
-def _is_copyable(model: Any) -> bool:
+def _is_sequential(layer: Any) -> bool:
+    return type(layer).__module__ == "keras.src.models.sequential"
+
+
+def _is_copyable(operation: Any) -> bool:
     """Whether all of it is Keras's own, so that config and weights are all there is to a layer."""
-    return _is_functional(model) and all(
-        _is_copyable(operation)
-        or (
-            type(operation).__module__.startswith(("keras.src.layers.", "keras.src.ops."))
-            and type(operation).__name__ not in UNSAFE_LAYERS
-        )
-        for operation in model.operations
-    )
+    if _is_functional(operation):
+        return all(_is_copyable(inner) for inner in operation.operations)
+    if _is_sequential(operation):
+        return all(_is_copyable(inner) for inner in operation.layers)
+    kind = type(operation)
+    return kind.__module__.startswith(_PLAIN_MODULES) and kind.__name__ not in UNSAFE_LAYERS
 
 
 def _foldable(model: Any) -> Iterator[tuple[Any, Any]]:
@@ -159,7 +201,9 @@ def _folded_copy(model: keras.Model, norm_of: dict[Any, Any]) -> keras.Model:
             layer(arguments[0]) if isinstance(layer, keras.layers.Identity) else layer(*arguments, **options)
         )
 
-    folded = keras.models.clone_model(model, clone_function=copy, call_function=call, recursive=True)
+    # A sequential model calls its layers itself, and none of them is replaced.
+    options = {} if _is_sequential(model) else {"call_function": call, "recursive": True}
+    folded = keras.models.clone_model(model, clone_function=copy, **options)
     for layer, twin in copies:
         if layer in norm_of:
             _set_folded_weights(layer, norm_of[layer], twin)

@@ -10,12 +10,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from featx.checks import explain, suggest
 from featx.errors import BackboneError
-from featx.features.folding import fold_batch_norm
+from featx.features.folding import copy_model, fold_batch_norm
 from featx.features.keras_models import architecture_digest, weights_digest
 
 if TYPE_CHECKING:
@@ -130,6 +130,20 @@ class Backbone:
         self.taps = taps
         self.input_size = input_size
         self._build = build
+
+    def unshared(self) -> Backbone:
+        """The same network with weights of its own, which may be trained."""
+        # Built anew where it was built; a user's model can only be copied.
+        build = partial(copy_model, self.base) if self.weights == OWN else self._build
+        return Backbone(
+            self.spec,
+            build,
+            self.pooling,
+            self.taps,
+            self.input_size,
+            weights=self.weights,
+            weights_seed=self.weights_seed,
+        )
 
     @cached_property
     def base(self) -> keras.Model:
