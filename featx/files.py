@@ -178,6 +178,11 @@ def atomic_writer(path: StrPath) -> Iterator[CommitFile]:
             os.fsync(file.fileno())
         temporary.replace(target)
         _sync_directory(target.parent)
+        # What a killed process left beside it is as large as the file itself; another user's
+        # leftovers stay, and are no reason to call this write failed.
+        for leftover in stale_temporaries(target.parent):
+            with suppress(OSError):
+                leftover.unlink()
     except BaseException as error:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
@@ -211,8 +216,14 @@ def check_target(path: StrPath | None) -> None:
     Traceback (most recent call last):
     featx.errors.StoreError: received the folder ...; expected a file to write to; add a file name
     """
-    if path is not None and path_kind(path) == "folder":
+    if path is None:
+        return
+    if path_kind(path) == "folder":
         raise StoreError(explain(f"the folder {path}", "a file to write to", "add a file name"))
+    above = next((folder for folder in Path(path).parents if path_kind(folder) != "absent"), None)
+    if above is not None and path_kind(above) != "folder":
+        received = f"{path}, below {above}, which is no folder or cannot be reached"
+        raise StoreError(explain(received, "a file in a folder", "choose another place"))
 
 
 def make_directory(path: Path) -> None:

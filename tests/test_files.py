@@ -6,6 +6,8 @@ import re
 import signal
 import socket
 import stat
+import subprocess
+import sys
 import time
 from pathlib import Path
 from uuid import uuid4
@@ -538,3 +540,23 @@ def test_a_folder_that_cannot_be_made_says_so(target):
     for path in (target / "sub", target):
         with pytest.raises(StoreError, match=r"cannot make the folder .*; choose another place"):
             make_directory(path)
+
+
+@pytest.mark.parametrize("name", ["file/below.h5", "file/further/below.h5"])
+def test_a_target_below_a_file_is_refused_before_the_work(tmp_path, name):
+    (tmp_path / "file").touch()
+    with pytest.raises(StoreError, match="expected a file in a folder; choose another place"):
+        check_target(tmp_path / name)
+    check_target(tmp_path / "new" / "folder" / "f.h5")
+
+
+def test_what_a_killed_process_left_beside_a_file_is_swept(target):
+    dead = subprocess.run(
+        [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True
+    )
+    stale, fresh = (target.parent / f".featx-{int(dead.stdout)}-{digit * 32}.tmp" for digit in "01")
+    for path in (stale, fresh):
+        path.touch()
+    os.utime(stale, (0, 0))
+    atomic_write(target, NEW)
+    assert names_in(target.parent) == sorted([fresh.name, target.name])
