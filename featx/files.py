@@ -207,8 +207,19 @@ def atomic_write(path: StrPath, data: Buffer) -> None:
         file.write(data)
 
 
-def check_target(path: StrPath | None) -> None:
+def check_target(path: StrPath | None, *inputs: StrPath) -> None:
     """Refuse a path that no file can be written to, before hours of work end in that error.
+
+    Parameters
+    ----------
+    path : path-like or None
+        None is nothing to check.
+    *inputs : path-like
+        What the work reads: none of these, and no file inside them, may be replaced.
+
+    Raises
+    ------
+    StoreError
 
     Examples
     --------
@@ -220,10 +231,15 @@ def check_target(path: StrPath | None) -> None:
         return
     if path_kind(path) == "folder":
         raise StoreError(explain(f"the folder {path}", "a file to write to", "add a file name"))
-    above = next((folder for folder in Path(path).parents if path_kind(folder) != "absent"), None)
-    if above is not None and path_kind(above) != "folder":
-        received = f"{path}, below {above}, which is no folder or cannot be reached"
+    above = next((folder for folder in Path(path).parents if path_kind(folder) != "absent"), Path())
+    # By the effective user, who is the one that writes.
+    if path_kind(above) != "folder" or not os.access(above, os.W_OK | os.X_OK, effective_ids=True):
+        received = f"{path}, below {above}, which is no folder or cannot be written to"
         raise StoreError(explain(received, "a file in a folder", "choose another place"))
+    real = Path(os.path.realpath(path))
+    if real.exists() and any(real.is_relative_to(os.path.realpath(given)) for given in inputs):
+        received = f"{path} to write to, which is read from"
+        raise StoreError(explain(received, "another file", "choose another name"))
 
 
 def make_directory(path: Path) -> None:
@@ -301,11 +317,12 @@ def _is_running(pid: int) -> bool:
 
 
 def _write_failure(path: Path, error: OSError) -> str:
-    existing = next((folder for folder in path.parents if path_kind(folder) == "folder"), Path("/"))
-    free = shutil.disk_usage(existing).free
     reason = error.strerror or str(error)
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        existing = next((folder for folder in path.parents if path_kind(folder) == "folder"), Path("/"))
+        reason += f" ({shutil.disk_usage(existing).free:,} bytes free)"
     return (
-        f"cannot write {path}: {reason} ({free:,} bytes free); "
+        f"cannot write {path}: {reason}; "
         "nothing committed so far is lost: mend the cause and run the same command again"
     )
 

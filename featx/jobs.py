@@ -26,7 +26,7 @@ from featx.files import StrPath, atomic_write
 from featx.heads.persistence import ModelFile
 from featx.heads.search import HeadSearch
 from featx.heads.splits import check_classes, holdout_split
-from featx.images.base import UNLABELLED, ImageSource
+from featx.images.base import LABELS_COME_FROM, UNLABELLED, ImageSource
 from featx.insight.evaluation import Evaluation, evaluate
 
 
@@ -101,7 +101,8 @@ def search_features(
     started = perf_counter()
     rows = np.flatnonzero(features.y != UNLABELLED)
     if not len(rows):
-        raise HeadError(explain("features without labels", "a label for each", "extract a labelled source"))
+        remedy = f"extract a labelled source: {LABELS_COME_FROM}"
+        raise HeadError(explain("features without labels", "a label for each", remedy))
     y, groups = features.y[rows], np.array(features.groups)[rows]
     check_classes(y, groups, 2, features.class_names)
     train, test = np.arange(len(rows)), np.arange(0)
@@ -109,7 +110,11 @@ def search_features(
         by = None if strata is None else np.asarray(strata)[rows]
         train, test = holdout_split(y, groups, test_size=test_size, strata=by, random_state=random_state)
     if isinstance(search.cv, int):
-        check_classes(y[train], groups[train], search.cv, features.class_names)
+        try:
+            check_classes(y[train], groups[train], search.cv, features.class_names)
+        except HeadError as error:
+            aside = f" (test_size={test_size} sets {len(test)} of {len(rows)} aside)" if len(test) else ""
+            raise HeadError(f"{error}{aside}") from None
     X = features.X[rows]
     search.fit(X[train], y[train], groups[train])
     evaluation = None

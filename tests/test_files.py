@@ -560,3 +560,24 @@ def test_what_a_killed_process_left_beside_a_file_is_swept(target):
     os.utime(stale, (0, 0))
     atomic_write(target, NEW)
     assert names_in(target.parent) == sorted([fresh.name, target.name])
+
+
+def test_a_target_in_a_folder_that_cannot_be_written_to_is_refused_before_the_work(tmp_path):
+    (tmp_path / "locked").mkdir(mode=0o555)
+    # The folders above are for their owner alone, and what cannot be reached is refused for that.
+    for folder in (tmp_path, *tmp_path.parents[:2]):
+        folder.chmod(0o755)
+    with unprivileged(), pytest.raises(StoreError, match="cannot be written to; expected a file in a folder"):
+        check_target(tmp_path / "locked" / "f.h5")
+
+
+@pytest.mark.parametrize("name", ["photos/red/0.png", "manifest.csv", "link.csv"])
+def test_what_the_work_reads_is_no_target(tmp_path, name):
+    image, manifest = tmp_path / "photos" / "red" / "0.png", tmp_path / "manifest.csv"
+    image.parent.mkdir(parents=True)
+    for path in (image, manifest):
+        path.write_bytes(b"0")
+    (tmp_path / "link.csv").symlink_to(manifest)
+    with pytest.raises(StoreError, match="which is read from; expected another file"):
+        check_target(tmp_path / name, tmp_path / "photos", manifest)
+    check_target(tmp_path / "photos" / "new.h5", tmp_path / "photos", manifest)

@@ -18,7 +18,7 @@ from typer.core import TyperGroup
 from featx.cli import features, heads
 from featx.cli.printing import show_warning
 from featx.cli.quiet import QuietTensorFlow
-from featx.errors import FeatxError, printable
+from featx.errors import DecodeError, FeatxError, printable
 
 
 class _Group(TyperGroup):
@@ -28,7 +28,8 @@ class _Group(TyperGroup):
         try:
             return super().invoke(ctx)
         except FeatxError as error:
-            typer.echo(f"error: {printable(str(error))}", err=True)
+            hint = "; --on-error skip leaves such images out" if isinstance(error, DecodeError) else ""
+            typer.echo(f"error: {printable(str(error))}{hint}", err=True)
             raise typer.Exit(1) from None
         except KeyboardInterrupt:
             typer.echo(

@@ -85,8 +85,9 @@ def extract(
     from featx.features.extraction import extract as extract_features
     from featx.features.extractor import FeatureExtractor
     from featx.files import check_target
+    from featx.images.base import LABELS_COME_FROM, UNLABELLED
 
-    check_target(out)
+    check_target(out, source)
     images = make_source(
         source,
         path_column=path_column,
@@ -123,6 +124,8 @@ def extract(
         print_json({"path": out, **features.report.to_dict(), "n_ignored": len(ignored_files(images))})
         return
     print_extraction(features.report)
+    if (features.y == UNLABELLED).all():
+        typer.echo(f"no labels in {source}: {LABELS_COME_FROM}", err=True)
     if ignored := ignored_files(images):
         typer.echo(f"{len(ignored)} files are not named as images and were left alone", err=True)
     if out is not None:

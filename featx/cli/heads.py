@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from featx.checks import explain
 from featx.cli.options import (
     AsJson,
     FollowLinks,
@@ -30,6 +31,7 @@ from featx.cli.printing import (
     print_leaderboard,
     print_rows,
 )
+from featx.errors import HeadError
 
 Out = Annotated[Path | None, typer.Option(help="Model file to write.")]
 
@@ -48,7 +50,9 @@ def demo(
     from featx.jobs import save_search
 
     check_target(out)
-    found = run_demo(store=store, n_jobs=n_jobs or -1, random_state=random_state, verbose=1)
+    found = run_demo(
+        store=store, n_jobs=-1 if n_jobs is None else n_jobs, random_state=random_state, verbose=1
+    )
     if out is not None:
         save_search(found.result, found.features, out)
     if as_json:
@@ -76,7 +80,9 @@ def search(
     n_jobs: Jobs = None,
     random_state: Seed = 0,
     out: Out = None,
-    backbone: Annotated[str, typer.Option(help="Images: what embeds them.")] = "efficientnet_lite0",
+    backbone: Annotated[
+        str | None, typer.Option(help="Images: what embeds them [default: efficientnet_lite0].")
+    ] = None,
     store: Store = Path("cache"),
     on_error: OnError = "raise",
     as_json: AsJson = False,
@@ -88,16 +94,20 @@ def search(
     from featx.heads.search import HeadSearch
     from featx.jobs import save_search, search_features
 
-    check_target(out)
+    check_target(out, features)
     if FeatureSet.is_file(features):
+        if backbone is not None:
+            received, expected = f"--backbone {backbone} for a feature file", "images to embed with it"
+            raise HeadError(explain(received, expected, "pass the images, or leave --backbone out"))
         loaded = FeatureSet.load(features)
     else:
+        backbone = backbone or "efficientnet_lite0"
         loaded = extract(make_source(features), backbone, store=store, on_error=on_error, verbose=1)  # type: ignore[arg-type]
     searcher = HeadSearch(
         heads or "default",
         scoring=scoring,
         cv=cv,
-        n_jobs=n_jobs or -1,
+        n_jobs=-1 if n_jobs is None else n_jobs,
         time_budget_s=time_budget_s,
         random_state=random_state,
         verbose=1,
@@ -163,7 +173,7 @@ def predict(
     from featx.files import check_target
     from featx.jobs import predict_images
 
-    check_target(out)
+    check_target(out, model, source)
     images = make_unlabelled_source(
         source, path_column=path_column, value_range=value_range, follow_links=follow_links or None
     )

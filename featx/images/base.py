@@ -23,6 +23,9 @@ from featx.images.decoding import Content
 
 UNLABELLED = -1
 
+#: For whoever has none and needs some.
+LABELS_COME_FROM = "they come from one subfolder a class, or from a column of a CSV manifest (label_column)"
+
 
 @dataclass(frozen=True, slots=True)
 class RawImage:
@@ -118,10 +121,41 @@ class ImageSource(ABC):
         """
         return self.with_labels(np.full(len(self), UNLABELLED))
 
+    def select(self, rows: Sequence[int] | np.ndarray) -> ImageSource:
+        """Some of the samples.
+
+        Parameters
+        ----------
+        rows : sequence of int
+            Their indices, in the order wanted; a source that is read in one run wants them to rise.
+
+        Returns
+        -------
+        ImageSource
+        """
+        return _Selection(self, [int(row) for row in rows])
+
     def fingerprint(self) -> str:
         """SHA-256 of the samples' ids, labels and groups, in order: which samples, not their pixels."""
         names = [self.sample_ids, self.labels.tolist(), self.class_names, self.groups]
         return hashlib.sha256(json.dumps([type(self).__name__, *names]).encode()).hexdigest()
+
+
+class _Selection(ImageSource):
+    """Some samples of another source."""
+
+    def __init__(self, source: ImageSource, rows: list[int]) -> None:
+        super().__init__(
+            [source.sample_ids[row] for row in rows],
+            source.labels[rows],
+            source.groups and [source.groups[row] for row in rows],
+            source.class_names,
+        )
+        self._source = source
+        self._rows = rows
+
+    def read(self, start: int, stop: int) -> list[RawImage]:
+        return [self._source.read(row, row + 1)[0] for row in self._rows[start:stop]]
 
 
 def encode_labels(

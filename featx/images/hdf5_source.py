@@ -72,7 +72,10 @@ class HDF5Source(ImageSource):
                 # A group has no shape, and what is absent has none either.
                 if getattr(file.get(name), "shape", None) is None:
                     received = f"{path} holding {', '.join(sorted(file)) or 'nothing'}"
-                    raise SourceError(explain(received, f"a dataset {name!r}", "name one that is there"))
+                    remedy = "name one that is there"
+                    if "extraction_spec" in file.attrs:
+                        received, remedy = f"{path}, a file of features", "pass the images themselves"
+                    raise SourceError(explain(received, f"a dataset {name!r}", remedy))
             check_layout(file[images])
             n_samples, dtype = len(file[images]), file[images].dtype
             values = _labels_in_hdf5(file[labels]) if is_labelled else None

@@ -14,7 +14,7 @@ from featx.checks import explain
 from featx.errors import SourceError
 from featx.files import path_kind
 from featx.images.array_sources import ArraySource, DatasetSource, is_dataset
-from featx.images.base import ImageSource, RawImage
+from featx.images.base import UNLABELLED, ImageSource, RawImage
 from featx.images.file_sources import IMAGE_SUFFIXES, FolderSource, ManifestSource, PathSource
 from featx.images.hdf5_source import HDF5Source
 
@@ -72,6 +72,20 @@ def as_source(
         raise SourceError(explain(f"the option {unknown[0]}", f"{expected} for such images", "leave it out"))
     source = kind(argument, **options)
     return source if labels is None else source.with_labels(labels)
+
+
+def true_class_names(source: ImageSource) -> np.ndarray:
+    """The name of each sample's class, which every sample must have: array of shape (n_samples,), object.
+
+    Examples
+    --------
+    >>> true_class_names(as_source(np.zeros((2, 8, 8, 3), np.uint8), ["cat", "dog"]))
+    array(['cat', 'dog'], dtype=object)
+    """
+    if (source.labels == UNLABELLED).any():
+        raise SourceError(explain("images without labels", "a label for each", "pass y"))
+    names: np.ndarray = np.array(source.class_names, dtype=object)[source.labels]
+    return names
 
 
 def _kind_of(images: Any) -> tuple[Callable[..., ImageSource], Any]:

@@ -91,7 +91,7 @@ class TestExtract:
         (folder / "dark" / "broken.png").write_bytes(b"")
         (folder / "notes.txt").write_text("not an image")
         error = featx.fails("extract", folder, "--backbone", TINY)
-        assert error == "error: dark/broken.png: empty file\n"
+        assert error == "error: dark/broken.png: empty file; --on-error skip leaves such images out\n"
         result = featx("extract", folder, "--backbone", TINY, "--on-error", "skip")
         assert "1 of 41 images failed" in result.stderr
         assert "dark/broken.png: empty file" in result.stderr
@@ -116,6 +116,7 @@ class TestExtract:
             (["images", "--backbone", TINY, "--label-column", "x"], "option label_column"),
             (["images", "--backbone", "no.keras"], "no such file"),
             (["images", "--backbone", TINY, "--out", "images"], "add a file name"),
+            (["images", "--backbone", TINY, "--out", "images/dark/00-002.png"], "which is read from"),
         ],
     )
     def test_bad_input_is_one_line(self, featx, folder, tmp_path, arguments, message):
@@ -163,7 +164,13 @@ class TestSearch:
         ("arguments", "message"),
         [
             (["f.h5", "--head", "svm"], "did you mean"),
-            (["f.h5", "--cv", 50], "for 50 folds"),
+            (
+                ["f.h5", "--cv", 50],
+                "for 50 folds; add images, drop the class, or pass a smaller cv (test_size=",
+            ),
+            (["f.h5", "--backbone", TINY], "--backbone tiny for a feature file; expected images"),
+            (["f.h5", "--out", "f.h5"], "which is read from"),
+            (["f.h5", "--n-jobs", 0], "n_jobs=0"),
             (["f.h5", "--test-size", 1.5], "between 0 and 1"),
             (["f.h5", "--scoring", "nonsense"], "nonsense"),
             (["absent.h5"], "no such file"),
@@ -177,8 +184,9 @@ class TestSearch:
 
     def test_one_class_is_refused_by_name(self, featx, tmp_path):
         write_class_folder(tmp_path / "images", 12)
-        featx("extract", tmp_path / "images" / "dark", "--backbone", TINY, "--out", "u.h5")
-        assert "features without labels" in featx.fails("search", "u.h5")
+        said = featx("extract", tmp_path / "images" / "dark", "--backbone", TINY, "--out", "u.h5").stderr
+        assert "one subfolder a class" in said
+        assert "one subfolder a class" in featx.fails("search", "u.h5")
         (tmp_path / "one").mkdir()
         (tmp_path / "images" / "dark").rename(tmp_path / "one" / "dark")
         featx("extract", "one", "--backbone", TINY, "--out", "o.h5")
@@ -236,6 +244,11 @@ class TestPredict:
         assert found["n_failed"] == 1
         first = found["predictions"][0]
         assert first["probabilities"][first["label"]] > 0.5
+
+    def test_inputs_are_no_outputs_and_features_no_images(self, featx, model_file, folder):
+        for target in (model_file, folder / "dark" / "00-002.png"):
+            assert "which is read from" in featx.fails("predict", model_file, folder, "--out", target)
+        assert "f.h5, a file of features" in featx.fails("predict", model_file, "f.h5")
 
     def test_a_single_image(self, featx, model_file, folder):
         image = next((folder / "light").iterdir())

@@ -51,7 +51,7 @@ def test_an_error_is_one_line_without_a_traceback(run, folder):
     stdout, stderr = process.communicate()
     assert process.returncode == 1
     assert stdout == ""
-    assert stderr == "error: dark/00-003.png: a PDF, not an image\n"
+    assert stderr == "error: dark/00-003.png: a PDF, not an image; --on-error skip leaves such images out\n"
 
 
 def test_a_terminal_sees_a_progress_bar(run, folder):
