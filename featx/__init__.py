@@ -56,7 +56,10 @@ _HOMES = {
     "featx.heads.splits": ("holdout_split",),
     "featx.insight.evaluation": ("Evaluation", "evaluate"),
     "featx.models.attachment": ("attach_head",),
+    "featx.models.augmentation": ("Augmentation",),
+    "featx.models.finetuning": ("FineTuner",),
     "featx.models.conversion": ("Parity", "check_parity", "register_converter", "to_keras"),
+    "featx.models.training": ("FineTuneResult",),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from sklearn.base import BaseEstimator, ClassifierMixin, clone
-from sklearn.metrics import accuracy_score
+from sklearn.base import BaseEstimator, clone
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
@@ -28,14 +27,18 @@ from featx.images.base import UNLABELLED
 from featx.images.sources import as_source
 from featx.models.attachment import attach_head
 from featx.models.conversion import to_keras
+from featx.models.prediction import ScoresImages
+from featx.models.probe import fine_tune_probe
+from featx.models.samples import Labelled
 
 if TYPE_CHECKING:
     import keras
 
     from featx.features.frozen import BackboneSpec
+    from featx.models.finetuning import FineTuner
 
 
-class ImageClassifier(ClassifierMixin, BaseEstimator):
+class ImageClassifier(ScoresImages, BaseEstimator):
     """Classifies images: embeds them with a frozen backbone, and finds the head that does best on that.
 
     Parameters
@@ -196,31 +199,6 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
             raise HeadError(explain(received, "one with predict_proba", "wrap it in CalibratedClassifierCV"))
         return np.asarray(self.head_.predict_proba(self._features_of(images)))
 
-    def score(self, images: Any, y: Sequence[Any] | np.ndarray | None = None) -> float:
-        """Accuracy.
-
-        Parameters
-        ----------
-        images : ImageSource, path-like, sequence of path-like, ndarray, or data set
-        y : array-like of shape (n_samples,), optional
-            True classes; by default those that the source carries.
-
-        Returns
-        -------
-        float
-        """
-        source = as_source(images)
-        if y is None:
-            names = np.array([*source.class_names, ""], dtype=object)
-            y = names[source.labels]
-            if (source.labels == UNLABELLED).any():
-                raise SourceError(explain("images without labels", "a label for each", "pass y"))
-            predicted = self.predict(source)
-            # Fitted on 0.0 and 1.0, it answers in kind; the source calls its classes "0" and "1".
-            whole = predicted.astype(np.int64) if predicted.dtype.kind == "f" else predicted
-            return float(accuracy_score(y, whole.astype(str)))
-        return float(accuracy_score(y, self.predict(source)))
-
     def save(self, path: StrPath) -> None:
         """Write the classifier to one model file, without pickles and without the backbone's weights.
 
@@ -294,8 +272,62 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
             When the head has no equal in Keras.
         """
         check_is_fitted(self)
-        return attach_head(
-            self.extractor_.backbone_, to_keras(self.head_), [str(name) for name in self.classes_]
+        names = [str(name) for name in self.classes_]
+        return attach_head(self.extractor_.backbone_, to_keras(self.head_), names)
+
+    def fine_tune(
+        self,
+        images: Any,
+        y: Sequence[Any] | np.ndarray | None = None,
+        *,
+        validation_data: Any = None,
+        validation_size: float = 0.2,
+        random_state: int = 0,
+        **options: Any,
+    ) -> FineTuner:
+        """Train backbone and head end to end, from this classifier's head; the better model comes back.
+
+        The head is fitted once more, on the training part alone: one that knows the validation images
+        could not be judged by them.
+
+        Parameters
+        ----------
+        images : ImageSource, path-like, sequence of path-like, ndarray, or data set
+        y : array-like of shape (n_samples,), optional
+            Classes; by default those that the source carries.
+        validation_data : images, or tuple (images, y), optional
+            Images to decide by, in place of a share of ``images``.
+        validation_size : float, default=0.2
+            That share. Copies of an image and groups are never parted.
+        random_state : int, default=0
+            Seed of the split and of the training.
+        **options
+            Of `featx.FineTuner`.
+
+        Returns
+        -------
+        FineTuner
+            Fitted.
+
+        Raises
+        ------
+        ConversionError
+            When the head has no equal in Keras, or an option cannot be used.
+        HeadError
+            When labels are not this classifier's, or cannot be split.
+        """
+        check_is_fitted(self)
+        labelled = Labelled(as_source(images, y), self.classes_)
+        return fine_tune_probe(
+            self.head_,
+            self.extractor_.backbone_,
+            labelled,
+            self._extract(labelled.source),
+            validation_data=validation_data,
+            validation_size=validation_size,
+            random_state=random_state,
+            verbose=self.verbose,
+            **options,
         )
 
     def named(self, predicted: np.ndarray) -> np.ndarray:

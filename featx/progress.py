@@ -2,8 +2,20 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+
+
+def say(text: str, verbose: int) -> None:
+    """A line on stderr, where somebody asked to hear of the work.
+
+    Examples
+    --------
+    >>> say("training 2 of 3 parameters", verbose=0)
+    """
+    if verbose:
+        sys.stderr.write(f"{text}\n")
 
 
 @contextmanager

@@ -26,7 +26,8 @@ STAGES = {
     "features": {"foundation", "images"},
     "heads": {"foundation"},
     "insight": {"foundation"},
-    "models": {"foundation", "images", "features"},
+    # Of heads, only how they split.
+    "models": {"foundation", "images", "features", "heads"},
     "top": {"foundation", "images", "features", "heads", "insight", "models"},
 }
 
@@ -37,7 +38,7 @@ FRAMEWORKS = {
     "features": {"numpy", "h5py", "keras", "sklearn"},
     "heads": {"numpy", "scipy", "sklearn", "joblib", "skops"},
     "insight": {"numpy", "scipy", "sklearn"},
-    # scikit-learn for the types of fitted heads: nothing here fits one.
+    # scikit-learn for the types of fitted heads, FineTuner's own kind, and the baseline of raw pixels.
     "models": {"numpy", "keras", "sklearn"},
     "top": {"numpy", "sklearn", "typer", "rich", "keras"},
 }
@@ -55,6 +56,8 @@ MANY_PARAMETERS_ALLOWED = {
     "featx.features.extractor:FeatureExtractor.__init__",
     "featx.heads.search:HeadSearch.__init__",
     "featx.classifier:ImageClassifier.__init__",
+    "featx.models.finetuning:FineTuner.__init__",
+    "featx.models.probe:fine_tune_probe",
     "featx.features.extraction:extract",
     "featx.cli.features:extract",
     "featx.cli.heads:search",

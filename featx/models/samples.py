@@ -1,0 +1,147 @@
+"""Images with the columns that are their classes, and how much each counts: what a training is fed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from sklearn.utils.class_weight import compute_sample_weight
+
+from featx.checks import explain
+from featx.errors import HeadError
+from featx.images.base import UNLABELLED, ImageSource
+
+
+@dataclass(frozen=True)
+class Samples:
+    """What a model is trained or scored on.
+
+    Attributes
+    ----------
+    inputs : tuple of ndarray of shape (n_samples, ...)
+        One for each input of the model.
+    y : ndarray of shape (n_samples,), int
+        Columns of the model's output.
+    weight : ndarray of shape (n_samples,), float32
+    """
+
+    inputs: tuple[np.ndarray, ...]
+    y: np.ndarray
+    weight: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    def take(self, rows: np.ndarray) -> Samples:
+        """Some of them."""
+        return Samples(tuple(array[rows] for array in self.inputs), self.y[rows], self.weight[rows])
+
+
+class Labelled:
+    """The samples of a source that have a label, as a model's classes.
+
+    Parameters
+    ----------
+    source : ImageSource
+    classes : ndarray of shape (n_classes,)
+        In the order of the model's columns.
+    groups : sequence of str of length n_samples, optional
+        In place of those of the source.
+    sample_weight : array-like of shape (n_samples,), optional
+
+    Attributes
+    ----------
+    source : ImageSource
+        Without the samples that have no label.
+    y : ndarray of shape (n_samples,), int
+        Columns of the model's output.
+    groups : list of str or None
+    n_unlabelled : int
+
+    Raises
+    ------
+    HeadError
+        When labels are not among the classes, or weights are none.
+
+    Examples
+    --------
+    >>> from featx import as_source
+    >>> source = as_source(np.zeros((2, 8, 8, 3), np.uint8), ["dog", "cat"])
+    >>> Labelled(source, np.array(["cat", "dog"])).samples(np.zeros((2, 4, 4, 3)), None).y
+    array([1, 0])
+    """
+
+    def __init__(
+        self,
+        source: ImageSource,
+        classes: np.ndarray,
+        groups: Sequence[str] | None = None,
+        sample_weight: Sequence[float] | np.ndarray | None = None,
+    ) -> None:
+        columns = _columns(source, classes)
+        rows = np.flatnonzero(columns != UNLABELLED)
+        groups = source.groups if groups is None else groups
+        self.source = source.select(rows)
+        self.groups = None if groups is None else [str(groups[int(row)]) for row in rows]
+        self.n_unlabelled = len(source) - len(rows)
+        self.classes = classes
+        self.y = columns[rows]
+        self._weight = _weights(sample_weight, len(source))[rows]
+
+    def samples(self, pixels: np.ndarray, class_weight: Mapping[Any, float] | str | None) -> Samples:
+        """With their images, and their weights times those of their classes, which have a mean of one.
+
+        Parameters
+        ----------
+        pixels : ndarray of shape (n_samples, height, width, 3), uint8
+            The images of `source`.
+        class_weight : {None, "balanced"} or mapping of class to float
+
+        Returns
+        -------
+        Samples
+        """
+        by_column: Any = class_weight
+        if isinstance(class_weight, Mapping):
+            names = self.classes.tolist()
+            by_column = {column: class_weight.get(name, 1.0) for column, name in enumerate(names)}
+        weight = self._weight * compute_sample_weight(by_column, self.y)
+        return Samples((pixels,), self.y, (weight / weight.mean()).astype(np.float32))
+
+
+def check_classes_in(validation: Samples, classes: np.ndarray) -> None:
+    """Refuse samples of one class, by which nothing can be decided.
+
+    Raises
+    ------
+    HeadError
+    """
+    present = np.unique(validation.y)
+    if len(present) < 2:
+        received = f"a validation part of one class only ({classes[present[0]]})"
+        raise HeadError(explain(received, "two or more", "pass other validation_data or validation_size"))
+
+
+def _columns(source: ImageSource, classes: np.ndarray) -> np.ndarray:
+    """For each sample the column of the model's output that is its class, or -1."""
+    column_of = {str(name): column for column, name in enumerate(classes)}
+    used = [source.class_names[label] for label in np.unique(source.labels) if label != UNLABELLED]
+    unknown = [name for name in used if name not in column_of]
+    if unknown or not used:
+        received = f"the classes {', '.join(unknown)}" if unknown else "images without labels"
+        raise HeadError(explain(received, f"labels among {', '.join(column_of)}", "leave the others out"))
+    columns = np.array([column_of.get(name, UNLABELLED) for name in source.class_names])
+    found: np.ndarray = np.where(source.labels == UNLABELLED, UNLABELLED, columns[source.labels])
+    return found
+
+
+def _weights(sample_weight: Sequence[float] | np.ndarray | None, n_samples: int) -> np.ndarray:
+    if sample_weight is None:
+        return np.ones(n_samples)
+    weight = np.asarray(sample_weight, np.float64)
+    if weight.shape != (n_samples,) or not np.isfinite(weight).all() or not (weight > 0).all():
+        received = f"sample_weight of shape {weight.shape}"
+        raise HeadError(explain(received, f"{n_samples} finite numbers above 0", "pass one an image"))
+    return weight
