@@ -60,6 +60,8 @@ _HOMES = {
     "featx.models.finetuning": ("FineTuner",),
     "featx.models.conversion": ("Parity", "check_parity", "register_converter", "to_keras"),
     "featx.models.training": ("FineTuneResult",),
+    "featx.models.export": ("ExportReport", "export_model"),
+    "featx.models.exported": ("ExportedModel", "load_exported"),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 

@@ -177,7 +177,7 @@ def atomic_writer(path: StrPath) -> Iterator[CommitFile]:
                 raise file.error
             os.fsync(file.fileno())
         temporary.replace(target)
-        _sync_directory(target.parent)
+        sync_directory(target.parent)
         # What a killed process left beside it is as large as the file itself; another user's
         # leftovers stay, and are no reason to call this write failed.
         for leftover in stale_temporaries(target.parent):
@@ -261,7 +261,7 @@ def _make_directory(path: Path) -> None:
         return
     _make_directory(path.parent)
     path.mkdir(exist_ok=True)
-    _sync_directory(path.parent)
+    sync_directory(path.parent)
 
 
 def stale_temporaries(directory: Path) -> list[Path]:
@@ -294,7 +294,8 @@ def _age_s(path: Path) -> float:
     return time.time() - path.stat().st_mtime
 
 
-def _sync_directory(path: Path) -> None:
+def sync_directory(path: Path) -> None:
+    """Make what was renamed in a folder survive a power cut."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)

@@ -19,7 +19,7 @@ PACKAGE = ROOT / "featx"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 # Stages from the bottom up: what of featx each may import besides itself.
-FOUNDATION = {"errors", "checks", "files", "hdf5", "progress"}
+FOUNDATION = {"errors", "checks", "files", "folders", "hdf5", "progress"}
 STAGES = {
     "foundation": set(),
     "images": {"foundation"},
@@ -45,6 +45,9 @@ FRAMEWORKS = {
 FRAMEWORKS_OF_MODULE = {
     # Its version stands beside every shard.
     "featx.features.engines": {"PIL"},
+    # LiteRT and SavedModel are TensorFlow's formats. ONNX's and LiteRT's packages are optional: `require`.
+    "featx.models.export": {"tensorflow"},
+    "featx.models.runtimes": {"tensorflow"},
 }
 
 MAX_MODULE_LINES = 400
