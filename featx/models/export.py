@@ -152,10 +152,8 @@ def _details_of(model: Any) -> Details:
 
 def _output_of(model: Any) -> str:
     """What the innermost model's output is called: converters name it by its meaning."""
-    while (names := getattr(model, "output_names", None)) and hasattr(model, "get_layer"):
-        if len(names) != 1:
-            break
-        model = model.get_layer(names[0])
+    while layers := getattr(model, "layers", None):
+        model = {layer.name: layer for layer in layers}.get(model.output_names[0])
     return str(getattr(model, "name", ""))
 
 
@@ -229,11 +227,17 @@ def _write_keras(model: keras.Model, details: Details, path: Path) -> None:
 
 
 def _write_onnx(model: keras.Model, details: Details, path: Path) -> None:
+    import keras
+
     onnx = require("onnx", "onnx")
+    # Said, because a model that was never called is asked for one.
+    signature = [keras.InputSpec("uint8", (None, None, None, 3), name="images")]
     with warnings.catch_warnings():
         # Keras asks NumPy for a name that is gone in order to mend tf2onnx for it.
         warnings.filterwarnings("ignore", "In the future `np.object`", FutureWarning)
-        with_resize(model).export(path, format="onnx", verbose=False, opset_version=_ONNX_OPSET)
+        with_resize(model).export(
+            path, format="onnx", verbose=False, input_signature=signature, opset_version=_ONNX_OPSET
+        )
     exported = onnx.load(path)
     _name_output(exported.graph, details.output)
     described = replace(details, model_sha256=sha256_hex(onnx_payload(exported)))
