@@ -22,6 +22,7 @@ CONTRACT = {
     *("HeadSpec", "register_head", "list_heads", "HeadSearch", "save_head", "load_head"),
     *("evaluate", "Evaluation", "ImageClassifier"),
     *("to_keras", "check_parity", "register_converter", "ConversionError", "ParityError"),
+    *("attach_head", "export_model", "load_exported"),
     *("FeatxError", "SourceError", "DecodeError", "BackboneError", "StoreError", "StoreCorruptError"),
     *("StoreMismatchError", "MissingPackageError"),
 }
@@ -89,6 +90,8 @@ def test_the_first_parameters_are_those_of_the_contract():
         "to_keras": ["head"],
         "check_parity": ["head", "model", "X", "atol"],
         "register_converter": ["estimator_type"],
+        "export_model": ["model", "path", "format"],
+        "load_exported": ["path"],
         "ManifestSource": ["csv_path", "path_column", "label_column", "group_column", "root"],
         "HDF5Source": ["path", "images", "labels"],
         "ImageClassifier": ["backbone", "head", "store"],

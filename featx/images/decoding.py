@@ -16,8 +16,7 @@ other formats               refused: JPEG, PNG, WebP, GIF, BMP and TIFF are read
 
 Resizing stretches to the input size with Pillow's ``BILINEAR``: a triangle filter as wide as the
 reduction, so that it antialiases; first along the width, then along the height, each pass rounded to
-uint8. ``keras.ops.image.resize(..., interpolation="bilinear", antialias=True)`` gives the same pixels
-to within one grey level and one rounding, which is how an exported model can repeat it.
+uint8. An exported model repeats it to within one grey level (`featx.models.resizing`).
 """
 
 from __future__ import annotations

@@ -93,7 +93,7 @@ def export_model(
     ConversionError
         When the model was not made by `attach_head`, or cannot be written in that format.
     ParityError
-        When the exported model answers otherwise, by more than 1e-4.
+        When the exported model answers otherwise: by more than 1e-4, for decisions of the largest.
     StoreError
         When the path cannot be written, or is a folder that is no SavedModel.
     MissingPackageError

@@ -195,11 +195,11 @@ def load_exported(path: StrPath) -> ExportedModel:
     Notes
     -----
     What each format is checked for before its runtime sees it: ``.keras``, that it holds Keras's own layers
-    only; ONNX, that it points to no other file and uses the standard's operations only; LiteRT, that its
-    bytes are those that were exported; SavedModel, that it holds arithmetic only, and reaches files in no
-    way but its own checkpoint's. That keeps known tricks out, and is no sandbox: TensorFlow and ONNX
-    Runtime are large programs that a crafted file may break. Open models of people you do not trust in a
-    process that has nothing to lose.
+    only; ONNX, that it points to no other file and uses the standard's operations only; SavedModel, that it
+    holds arithmetic only, and reaches files in no way but its own checkpoint's. A digest finds damage in the
+    formats that have none. That keeps known tricks out, and is no sandbox: a SavedModel is a program of its
+    author, and every runtime is a large program that a crafted file may break. Open models of people you do
+    not trust in a process that has nothing to lose.
 
     Examples
     --------
@@ -232,6 +232,8 @@ def load_exported(path: StrPath) -> ExportedModel:
     except FeatxError as error:
         kind = type(error) if isinstance(error, StoreError) else StoreError
         raise kind(f"{path} cannot be opened: {error}") from error
+    except OSError as error:
+        raise StoreError(f"{path} cannot be read: {error.strerror or error}") from error
     except Exception as error:
         # zipfile, protobuf and each runtime have errors of their own for damaged bytes.
         raise StoreCorruptError(f"{path} is damaged or no {format_} model: {_reason(error)}") from error
