@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import tempfile
-import warnings
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -227,33 +226,77 @@ def _write_keras(model: keras.Model, details: Details, path: Path) -> None:
 
 
 def _write_onnx(model: keras.Model, details: Details, path: Path) -> None:
-    import keras
-
-    onnx = require("onnx", "onnx")
-    # Said, because a model that was never called is asked for one.
-    signature = [keras.InputSpec("uint8", (None, None, None, 3), name="images")]
-    with warnings.catch_warnings():
-        # Keras asks NumPy for a name that is gone in order to mend tf2onnx for it.
-        warnings.filterwarnings("ignore", "In the future `np.object`", FutureWarning)
-        with_resize(model).export(
-            path, format="onnx", verbose=False, input_signature=signature, opset_version=_ONNX_OPSET
-        )
-    exported = onnx.load(path)
-    _name_output(exported.graph, details.output)
+    onnx, tf2onnx = require("onnx", "onnx"), require("tf2onnx", "onnx")
+    graph, inputs, outputs = _frozen_graph(with_resize(model))
+    exported, _ = tf2onnx.convert.from_graph_def(
+        graph, input_names=inputs, output_names=outputs, opset=_ONNX_OPSET
+    )
+    _check_operations(exported.graph)
+    _name_ends(exported.graph, details.output)
     described = replace(details, model_sha256=sha256_hex(onnx_payload(exported)))
     onnx.helper.set_model_props(exported, {DETAILS_NAME: described.to_json().decode()})
     onnx.save(exported, path)
 
 
-def _name_output(graph: Any, name: str) -> None:
-    """Call an ONNX graph's output by its meaning, and its first axis as the input's."""
-    output = graph.output[0]
+def _frozen_graph(model: keras.Model) -> tuple[Any, list[str], list[str]]:
+    """A TensorFlow graph with its weights as constants, and the names of what goes in and comes out.
+
+    Not through ``model.export(format="onnx")``: that takes constants which the model holds as tensors, such
+    as the means of a normalisation, for further inputs, and leaves what Keras compiles as a function, such
+    as a grouped convolution, as a call of it.
+    """
+    import tensorflow as tf
+    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+    images = tf.TensorSpec((None, None, None, 3), tf.uint8, name="images")
+    serve = tf.function(lambda pixels: model(pixels, training=False), input_signature=[images])
+    was_eager = tf.config.functions_run_eagerly()
+    # While one function is traced, those that it calls are then traced into it.
+    tf.config.run_functions_eagerly(run_eagerly=True)
+    try:
+        function = serve.get_concrete_function()
+    finally:
+        tf.config.run_functions_eagerly(was_eager)
+    frozen = convert_variables_to_constants_v2(function, lower_control_flow=False, aggressive_inlining=True)
+    graph = frozen.graph.as_graph_def(add_shapes=True)
+    for node in [node for node in graph.node if node.op == "Erfc"]:
+        _spell_out_erfc(graph, node)
+    return graph, [frozen.inputs[0].name], [output.name for output in frozen.outputs]
+
+
+def _spell_out_erfc(graph: Any, node: Any) -> None:
+    """1 - erf(x) for erfc(x), part of every GELU, which tf2onnx does not know."""
+    import tensorflow as tf
+
+    erf, one = graph.node.add(), graph.node.add()
+    erf.CopyFrom(node)
+    erf.op, erf.name = "Erf", f"{node.name}/erf"
+    one.op, one.name = "Const", f"{node.name}/one"
+    one.attr["dtype"].type = node.attr["T"].type
+    one.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(1.0, node.attr["T"].type))
+    node.op = "Sub"
+    node.input[:] = [one.name, erf.name]
+
+
+def _check_operations(graph: Any) -> None:
+    # What it does not know, tf2onnx leaves as it is and writes a log.
+    onnx = require("onnx", "onnx")
+    unknown = {node.op_type for node in graph.node if not onnx.defs.has(node.op_type, node.domain)}
+    if unknown:
+        received = f"a model with {', '.join(sorted(unknown))}"
+        raise ConversionError(explain(received, "operations that ONNX has", "choose another format"))
+
+
+def _name_ends(graph: Any, output: str) -> None:
+    """Call what goes into an ONNX graph images, and what comes out of it by its meaning."""
+    names = {graph.input[0].name: "images", graph.output[0].name: output}
     for node in graph.node:
-        node.output[:] = [name if edge == output.name else edge for edge in node.output]
-        node.input[:] = [name if edge == output.name else edge for edge in node.input]
-    output.name = name
-    for value in (graph.input[0], output):
-        value.type.tensor_type.shape.dim[0].dim_param = "n"
+        node.input[:] = [names.get(edge, edge) for edge in node.input]
+        node.output[:] = [names.get(edge, edge) for edge in node.output]
+    for value, dimensions in ((graph.input[0], ("n", "height", "width")), (graph.output[0], ("n",))):
+        value.name = names[value.name]
+        for axis, dimension in enumerate(dimensions):
+            value.type.tensor_type.shape.dim[axis].dim_param = dimension
 
 
 def _write_litert(model: keras.Model, details: Details, path: Path) -> None:
