@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from time import perf_counter
 from typing import Any, Literal
 
@@ -21,7 +21,7 @@ from featx.errors import HeadError, StoreMismatchError
 from featx.features.extraction import extract
 from featx.features.feature_set import FeatureSet
 from featx.features.fingerprint import ExtractionSpec
-from featx.features.run import ExtractionReport
+from featx.features.run import ExtractionReport, Failure
 from featx.files import StrPath, atomic_write
 from featx.heads.persistence import ModelFile
 from featx.heads.search import HeadSearch
@@ -210,6 +210,27 @@ def evaluate_model(model: ModelFile, features: FeatureSet) -> ModelEvaluation:
 
 
 @dataclass(frozen=True)
+class PredictionReport:
+    """Which images an exported model could not be asked about.
+
+    Attributes
+    ----------
+    n_samples, n_failed : int
+    failed : tuple of Failure
+    seconds : float
+    """
+
+    n_samples: int
+    n_failed: int
+    failed: tuple[Failure, ...]
+    seconds: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain values, for JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
 class Predictions:
     """Classes of images, in the source's order.
 
@@ -224,7 +245,7 @@ class Predictions:
     errors : list of str
         Why a sample failed, or "".
     class_names : list
-    report : ExtractionReport
+    report : ExtractionReport or PredictionReport
     """
 
     sample_ids: list[str]
@@ -232,7 +253,7 @@ class Predictions:
     probabilities: np.ndarray
     errors: list[str]
     class_names: list[Any]
-    report: ExtractionReport
+    report: ExtractionReport | PredictionReport
 
     def to_dict(self) -> dict[str, Any]:
         """As plain values, for JSON."""
@@ -340,6 +361,6 @@ def _as_head_classes(model: ModelFile, features: FeatureSet) -> np.ndarray:
     return as_head
 
 
-def _counts(report: ExtractionReport) -> dict[str, Any]:
+def _counts(report: ExtractionReport | PredictionReport) -> dict[str, Any]:
     found = report.to_dict()
     return {name: found[name] for name in ("n_samples", "n_failed", "failed", "seconds")}

@@ -65,6 +65,7 @@ MANY_PARAMETERS_ALLOWED = {
     "featx.cli.features:extract",
     "featx.cli.heads:search",
     "featx.cli.heads:predict",
+    "featx.cli.models:finetune",
 }
 
 

@@ -75,5 +75,15 @@ def test_the_shell_commands_it_names_are_there():
 
 
 def test_it_names_every_command():
-    for command in ("demo", "backbones", "extract", "search", "evaluate", "predict", "store"):
+    for command in (
+        "demo",
+        "backbones",
+        "extract",
+        "search",
+        "evaluate",
+        "predict",
+        "finetune",
+        "export",
+        "store",
+    ):
         assert command in README

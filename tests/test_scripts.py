@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from featx import FeatureSet, ImageClassifier
+from featx import FeatureSet, ImageClassifier, load_exported
 from tests.conftest import write_class_folder
 
 SCRIPTS = Path(__file__).parent.parent / "scripts"
@@ -32,6 +32,15 @@ def test_bulk_embed_then_grid_search(tmp_path):
     assert "pca_logistic_regression" in output
     assert "held out: accuracy" in output
     assert ImageClassifier.load(tmp_path / "m.featx").classes_.tolist() == ["dark", "light"]
+
+
+def test_fine_tune(tmp_path):
+    folder = write_class_folder(tmp_path / "images", 40)
+    backbone = ("--backbone", "MobileNetV2", "--weights", "none", "--input-size", 32)
+    output = run("fine_tune.py", folder, *backbone, "--epochs", 1, "--flip", cwd=tmp_path)
+    assert "validation part: frozen" in output
+    assert "on 10 images" in output
+    assert load_exported(tmp_path / "model.keras").class_names == ("dark", "light")
 
 
 def test_the_startup_benchmark_measures():

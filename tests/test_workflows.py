@@ -1,35 +1,67 @@
-"""The workflows of transfer-learning tutorials, as far as features and heads go, on tiny data."""
+"""The README's recipes, which are the workflows of transfer-learning tutorials, run on tiny data.
+
+With random weights, because ImageNet's have to be downloaded, and on small images; everything else is as it
+stands there.
+"""
+
+import re
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from featx import ArraySource, FeatureExtractor, HeadSearch, extract
+import featx
 from tests.conftest import make_images, write_class_folder
 
-# name, backbone, pooling, input size (None: its own), classes
-WORKFLOWS = [
-    ("frozen, pooled, softmax", "MobileNetV2", "avg", None, 2),
-    ("flattened, two classes", "VGG16", "none", (64, 64), 2),
-    ("top replaced for ten classes", "ResNet50", "avg", (64, 64), 10),
-    ("CIFAR-shaped arrays", "MobileNetV2", "avg", (32, 32), 10),
-    ("wide dense head", "MobileNetV2", "avg", (96, 96), 2),
-]
+README = (Path(__file__).parent.parent / "README.md").read_text()
+RECIPES = re.findall(r"```python recipe\n(.*?)```", README, flags=re.DOTALL)
+TITLES = re.findall(r"^\*\*\d\. (.*?)[:;,.]", README, flags=re.MULTILINE)
 
-
-@pytest.mark.parametrize(
-    ("backbone", "pooling", "input_size", "n_classes"),
-    [workflow[1:] for workflow in WORKFLOWS],
-    ids=[workflow[0] for workflow in WORKFLOWS],
+# So that random features are no obstacle: a linear classifier on thumbnails does better than they do.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:negative transfer:featx.errors.FeatxWarning",
+    # Too few images for a multi-layer perceptron to converge, and nobody asks it to.
+    "ignore:Stochastic Optimizer:sklearn.exceptions.ConvergenceWarning",
 )
-def test_extract_and_search(backbone, pooling, input_size, n_classes, tmp_path):
-    if n_classes == 2:
-        source = write_class_folder(tmp_path / "images", 12)
-    else:
-        source = ArraySource(make_images(40, size=(32, 32)), np.arange(40) % n_classes)
-    extractor = FeatureExtractor(backbone, pooling=pooling, input_size=input_size, weights=None, batch_size=8)
-    features = extract(source, extractor, store=tmp_path / "store")
-    assert features.report.n_failed == 0
-    assert features.X.shape == (len(features), extractor.fit().n_features_out_)
-    assert np.isfinite(features.X).all()
-    search = HeadSearch("logistic_regression", cv=2).fit(features.X, features.y, features.groups)
-    assert len(search.classes_) == n_classes
+
+
+@pytest.fixture
+def namespace(tmp_path, monkeypatch):
+    """Folders and arrays as the recipes name them, and a featx that downloads no weights."""
+    monkeypatch.chdir(tmp_path)
+    for name, seed in (("photos", 0), ("train", 1), ("validation", 2)):
+        write_class_folder(tmp_path / name, 24, seed)
+    untrained = partial(featx.FeatureExtractor, weights=None, input_size=(48, 48))
+
+    def classifier(backbone, *arguments, **options):
+        extractor = backbone if isinstance(backbone, featx.FeatureExtractor) else untrained(backbone)
+        return featx.ImageClassifier(extractor, *arguments, **options)
+
+    offline = {**{name: getattr(featx, name) for name in featx.__all__}}
+    offline |= {"FeatureExtractor": untrained, "ImageClassifier": classifier}
+    images, y = make_images(60, size=(32, 32)), np.arange(60) % 10
+    return {
+        "featx": SimpleNamespace(**offline),
+        "MLPClassifier": __import__("sklearn.neural_network").neural_network.MLPClassifier,
+        "x_train": images[:50],
+        "y_train": y[:50],
+        "x_test": images[50:],
+        "y_test": y[50:],
+    }
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=TITLES)
+def test_a_recipe_runs(recipe, namespace, capsys):
+    assert len(RECIPES) == len(TITLES) == 5
+    exec(compile(recipe, "README.md", "exec"), namespace)
+    printed = capsys.readouterr().out
+    result = namespace["tuner"].result_
+    assert result.kept in ("frozen", "finetuned")
+    assert result.kept == "frozen" or result.finetuned.rank > result.frozen.rank
+    if "last:2" in recipe and "none" in recipe:
+        trainable = [int(line.split()[1]) for line in printed.splitlines()]
+        memory = [int(line.split()[2]) for line in printed.splitlines()]
+        assert trainable == sorted(trainable)
+        assert memory == sorted(memory)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -153,7 +153,7 @@ def evaluate(
 
 
 def predict(
-    model: Annotated[Path, typer.Argument(help="Model file.")],
+    model: Annotated[Path, typer.Argument(help="Model file, or an exported model.")],
     source: Source,
     *,
     out: Annotated[Path | None, typer.Option(help="CSV file to write.")] = None,
@@ -172,13 +172,19 @@ def predict(
     from featx.classifier import ImageClassifier
     from featx.files import check_target
     from featx.jobs import predict_images
+    from featx.model_jobs import is_exported, predict_exported
+    from featx.models.exported import load_exported
 
     check_target(out, model, source)
     images = make_unlabelled_source(
         source, path_column=path_column, value_range=value_range, follow_links=follow_links or None
     )
-    classifier = ImageClassifier.load(model, backbone=backbone, store=store)
-    found = predict_images(classifier, images, on_error=on_error, workers=workers, verbose=1)  # type: ignore[arg-type]
+    options: Any = {"on_error": on_error, "workers": workers, "verbose": 1}
+    if is_exported(model):
+        found = predict_exported(load_exported(model), images, **options)
+    else:
+        classifier = ImageClassifier.load(model, backbone=backbone, store=store)
+        found = predict_images(classifier, images, **options)
     if out is not None:
         found.save_csv(out)
     if as_json:

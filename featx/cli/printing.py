@@ -16,6 +16,7 @@ from featx.errors import printable
 if TYPE_CHECKING:
     from featx.features.run import ExtractionReport
     from featx.insight.evaluation import Evaluation
+    from featx.jobs import PredictionReport
 
 _MAX_FAILURES = 20
 _MAX_CANDIDATES = 10
@@ -64,7 +65,7 @@ def print_extraction(report: ExtractionReport) -> None:
     print_failures(report)
 
 
-def print_failures(report: ExtractionReport) -> None:
+def print_failures(report: ExtractionReport | PredictionReport) -> None:
     """The images that failed, on stderr."""
     if report.n_failed:
         typer.echo(f"{report.n_failed:,} of {report.n_samples:,} images failed:", err=True)

@@ -117,9 +117,8 @@ def export_model(
     >>> report.format, report.n_images, report.max_abs_difference < 1e-4
     ('keras', 8, True)
     """
-    format_ = resolve_format(path, format)
     details = _details_of(model)
-    _check_possible(path, format_)
+    format_ = check_export_target(path, format)
     compared = _compared_images(images, details.input_size)
     write = _WRITERS[format_]
     with _temporary(Path(path), format_) as written:
@@ -156,10 +155,24 @@ def _output_of(model: Any) -> str:
     return str(getattr(model, "name", ""))
 
 
-def _check_possible(path: StrPath, format_: str) -> None:
-    """Find what is missing before a minute of work ends in that error."""
+def check_export_target(path: StrPath, format: str, *inputs: StrPath) -> str:  # noqa: A002 - the word that users write
+    """Find what is missing before hours of work end in that error.
+
+    Parameters
+    ----------
+    path : path-like
+    format : str
+    *inputs : path-like
+        What the work reads, none of which may be replaced.
+
+    Returns
+    -------
+    str
+        The format; where "auto" was asked for, the one that the path's ending means.
+    """
     import keras
 
+    format_ = resolve_format(path, format)
     if format_ != "keras" and keras.backend.backend() != "tensorflow":
         received = f"format={format_!r} on the Keras backend {keras.backend.backend()!r}"
         remedy = "export to .keras, or run with KERAS_BACKEND=tensorflow"
@@ -169,12 +182,13 @@ def _check_possible(path: StrPath, format_: str) -> None:
     ):
         require(package, format_)
     if format_ != "saved_model":
-        check_target(path)
-        return
+        check_target(path, *inputs)
+        return format_
     is_saved_model = (Path(path) / "saved_model.pb").is_file()
     if path_kind(path) != "absent" and not is_saved_model:
         expected = "a new path or a SavedModel to replace"
         raise StoreError(explain(f"{path}, which is something else", expected, "choose another path"))
+    return format_
 
 
 def _compared_images(images: Any, input_size: tuple[int, int]) -> np.ndarray:

@@ -241,7 +241,8 @@ class FineTuner(PredictsImages, BaseEstimator):
         return self
 
     @property
-    def _input_size(self) -> tuple[int, int]:
+    def input_size(self) -> tuple[int, int]:
+        """(height, width) of the images that the model takes, in pixels."""
         height, width = self.model.input_shape[1:3]
         return height, width
 
@@ -325,7 +326,7 @@ class FineTuner(PredictsImages, BaseEstimator):
 
     def _decoded(self, source: ImageSource) -> tuple[np.ndarray, list[str]]:
         with progress_bar("Reading", len(source), self.verbose, "images") as advance:
-            return decoded_rows(source, self._input_size, self.memory_gb, advance)
+            return decoded_rows(source, self.input_size, self.memory_gb, advance)
 
     def _classes(self, y: Any) -> np.ndarray:
         """The model's classes, as integers where that is what it is trained on."""

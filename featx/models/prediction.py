@@ -63,8 +63,8 @@ class PredictsImages(ScoresImages):
     batch_size: int
 
     @property
-    def _input_size(self) -> tuple[int, int]:
-        """(height, width), in pixels."""
+    def input_size(self) -> tuple[int, int]:
+        """(height, width) of the images that the model takes, in pixels."""
         raise NotImplementedError
 
     def _predict_on_batch(self, images: np.ndarray) -> np.ndarray:
@@ -107,7 +107,7 @@ class PredictsImages(ScoresImages):
         check_is_fitted(self)
         # What a source says of its labels, rightly or wrongly, has no say in a prediction.
         source = as_source(images).without_labels()
-        return scores_of(self._predict_on_batch, source, self._input_size, batch_size=self.batch_size)
+        return scores_of(self._predict_on_batch, source, self.input_size, batch_size=self.batch_size)
 
 
 def scores_of(

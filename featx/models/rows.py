@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,8 +16,11 @@ import numpy as np
 from featx.checks import explain
 from featx.errors import SourceError, StoreError
 from featx.features.pipeline import decode_ahead
+from featx.models.blocks import one_or_list
 
 if TYPE_CHECKING:
+    import keras
+
     from featx.images.base import ImageSource
 
 _N_AHEAD = 64
@@ -126,3 +129,30 @@ def batches(n_rows: int, batch_size: int) -> Iterator[slice]:
     """
     for start in range(0, n_rows, batch_size):
         yield slice(start, min(start + batch_size, n_rows))
+
+
+def batch_outputs(
+    model: keras.Model, inputs: Sequence[np.ndarray], batch_size: int
+) -> Iterator[tuple[slice, list[np.ndarray]]]:
+    """What a model gives, batch by batch, all of one shape: the last is filled up with its first row.
+
+    Parameters
+    ----------
+    model : keras.Model
+    inputs : sequence of ndarray of shape (n_samples, ...)
+        One for each of the model's inputs.
+    batch_size : int
+
+    Yields
+    ------
+    rows : slice
+    outputs : list of ndarray of shape (n_rows, ...), float32
+        One for each of the model's outputs.
+    """
+    for rows in batches(len(inputs[0]), batch_size):
+        fed = [array[rows] for array in inputs]
+        n_missing = batch_size - len(fed[0])
+        full = [np.concatenate([array, np.repeat(array[:1], n_missing, axis=0)]) for array in fed]
+        found = model.predict_on_batch(one_or_list(full))
+        outputs = found if isinstance(found, list) else [found]
+        yield rows, [np.asarray(values[: len(fed[0])], np.float32) for values in outputs]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from featx.models.blocks import activation_size, blocks_of, cut, last_blocks, parts_of
-from featx.models.rows import batches, empty_rows
+from featx.models.rows import batch_outputs, empty_rows
 
 if TYPE_CHECKING:
     import keras
@@ -133,10 +133,9 @@ class Trainee:
             return (images,)
         shapes = [tuple(output.shape[1:]) for output in self._activations]
         found = tuple(empty_rows(len(images), shape, np.float32, memory_gb / len(shapes)) for shape in shapes)
-        for batch in batches(len(images), batch_size):
-            values = self._frozen.predict_on_batch(images[batch])
-            for rows, value in zip(found, values if isinstance(values, list) else [values], strict=True):
-                rows[batch] = np.asarray(value, np.float32)
+        for batch, outputs in batch_outputs(self._frozen, [images], batch_size):
+            for rows, values in zip(found, outputs, strict=True):
+                rows[batch] = values
             advance(batch.stop - batch.start)
         return found
 

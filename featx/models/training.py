@@ -17,7 +17,7 @@ import numpy as np
 from featx.checks import explain
 from featx.errors import ConversionError
 from featx.models.blocks import one_or_list
-from featx.models.rows import batches
+from featx.models.rows import batch_outputs, batches
 
 if TYPE_CHECKING:
     import keras
@@ -327,12 +327,8 @@ def score_of(scores: np.ndarray, samples: Samples, *, is_probability: bool) -> S
 
 
 def outputs(model: keras.Model, inputs: Sequence[np.ndarray], batch_size: int) -> np.ndarray:
-    """What a model with one output gives, batch by batch: ndarray (n_samples, ...), float32."""
-    found = []
-    for batch in batches(len(inputs[0]), batch_size):
-        values = model.predict_on_batch(one_or_list([array[batch] for array in inputs]))
-        found.append(np.asarray(values, np.float32))
-    return np.concatenate(found)
+    """What a model with one output gives: ndarray (n_samples, ...), float32."""
+    return np.concatenate([values for _, (values,) in batch_outputs(model, inputs, batch_size)])
 
 
 def are_probabilities(scores: np.ndarray) -> bool:
