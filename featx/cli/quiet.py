@@ -48,6 +48,8 @@ class _QuietLoader(importlib.abc.Loader):
     def exec_module(self, module: ModuleType) -> None:
         with _without_noise():
             self._loader.exec_module(module)
+        # What it says later is advice to programmers, such as on how often it traces a function.
+        module.get_logger().setLevel("ERROR")
 
 
 @contextmanager
