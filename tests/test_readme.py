@@ -51,7 +51,9 @@ def test_the_commands_run(workplace):
         )
         assert done.returncode == 0, f"{command}\n{done.stderr}"
         # What was left out, and what is going to train.
-        assert done.stderr.count("\n") <= command.startswith(("featx evaluate", "featx finetune")), done.stderr
+        assert done.stderr.count("\n") <= command.startswith(("featx evaluate", "featx finetune")), (
+            done.stderr
+        )
     assert len((workplace / "predictions.csv").read_text().splitlines()) == 73
 
 

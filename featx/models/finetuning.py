@@ -29,7 +29,7 @@ from featx.models.baseline import warn_of_negative_transfer
 from featx.models.checkpoints import Checkpoint
 from featx.models.prediction import PredictsImages
 from featx.models.rows import decoded_rows
-from featx.models.samples import Labelled, Samples, check_classes_in
+from featx.models.samples import Labelled, Samples, check_classes_in, check_disjoint
 from featx.models.trainee import Trainee
 from featx.models.training import (
     FineTuneResult,
@@ -210,25 +210,27 @@ class FineTuner(PredictsImages, BaseEstimator):
         SourceError
             When images or labels cannot be used.
         HeadError
-            When labels are not the model's, or the validation part has one class only.
+            When labels are not the model's, or the validation part has one class only or images that
+            stand among the others too.
         """
         self._check_params()
         self.classes_ = self._classes(y)
-        self.model_ = copy_model(self.model)
-        self.model_.class_names = tuple(str(name) for name in self.classes_)
+        model = copy_model(self.model)
+        model.class_names = tuple(str(name) for name in self.classes_)
         # Before the images are read, so that what cannot be trained is refused at once.
-        trainee = self._trainee()
+        trainee = self._trainee(model)
         train, validation, digests = self._samples(images, y, groups, sample_weight, validation_data)
-        scores = outputs(self.model_, validation.inputs, self.batch_size)
+        scores = outputs(model, validation.inputs, self.batch_size)
         is_probability = self.is_probability_ = are_probabilities(scores)
         frozen = score_of(scores, validation, is_probability=is_probability)
         warn_of_negative_transfer(train, validation, frozen.accuracy, self.random_state)
         training = self._train(trainee, train, validation, digests, is_probability=is_probability)
-        finetuned = score(self.model_, validation, self.batch_size, is_probability=is_probability)
+        finetuned = score(model, validation, self.batch_size, is_probability=is_probability)
         is_better = finetuned.rank > frozen.rank
         if self.guard and not is_better:
-            self.model_.set_weights(self.model.get_weights())
-        self.history_ = training.history
+            model.set_weights(self.model.get_weights())
+        # Last, so that an interrupted training leaves nothing that looks like a fitted model.
+        self.model_, self.history_ = model, training.history
         self.result_ = FineTuneResult(
             "finetuned" if is_better or not self.guard else "frozen",
             frozen,
@@ -249,10 +251,10 @@ class FineTuner(PredictsImages, BaseEstimator):
     def _predict_on_batch(self, images: np.ndarray) -> np.ndarray:
         return np.asarray(self.model_.predict_on_batch(images))
 
-    def _trainee(self) -> Trainee:
+    def _trainee(self, model: keras.Model) -> Trainee:
         is_cached = self.cache_activations and self.augmentation is None and self.unfreeze != "all"
         return Trainee(
-            self.model_,
+            model,
             self.unfreeze,
             is_cached=is_cached,
             trains_batch_norm=self.batch_norm == "train",
@@ -269,7 +271,7 @@ class FineTuner(PredictsImages, BaseEstimator):
         *,
         is_probability: bool,
     ) -> Training:
-        """Train `model_`, which ends with the weights of the best epoch."""
+        """Train, and end with the weights of the best epoch."""
         self.plan_ = trainee.plan(self.batch_size)
         say(str(self.plan_), self.verbose)
         checkpoint = None
@@ -319,6 +321,7 @@ class FineTuner(PredictsImages, BaseEstimator):
             given = validation_data if isinstance(validation_data, tuple) else (validation_data,)
             decided_by = Labelled(as_source(*given), self.classes_)
             pixels, more = self._decoded(decided_by.source)
+            check_disjoint(labelled.source, digests, more)
             train, validation = samples, decided_by.samples(pixels, self.class_weight)
             digests += more
         check_classes_in(validation, self.classes_)

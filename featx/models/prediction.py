@@ -104,7 +104,7 @@ class PredictsImages(ScoresImages):
         return self._scores(images)
 
     def _scores(self, images: Any) -> np.ndarray:
-        check_is_fitted(self)
+        check_is_fitted(self, "model_")
         # What a source says of its labels, rightly or wrongly, has no say in a prediction.
         source = as_source(images).without_labels()
         return scores_of(self._predict_on_batch, source, self.input_size, batch_size=self.batch_size)

@@ -10,7 +10,7 @@ import numpy as np
 from sklearn.utils.class_weight import compute_sample_weight
 
 from featx.checks import explain
-from featx.errors import HeadError
+from featx.errors import HeadError, printable
 from featx.images.base import UNLABELLED, ImageSource
 
 
@@ -122,6 +122,20 @@ def check_classes_in(validation: Samples, classes: np.ndarray) -> None:
     if len(present) < 2:
         received = f"a validation part of one class only ({classes[present[0]]})"
         raise HeadError(explain(received, "two or more", "pass other validation_data or validation_size"))
+
+
+def check_disjoint(source: ImageSource, image_sha256: Sequence[str], held_out: Sequence[str]) -> None:
+    """Refuse a source that holds images by which it is to be judged.
+
+    Raises
+    ------
+    HeadError
+    """
+    known = set(held_out)
+    shared = [printable(source.sample_ids[row]) for row, digest in enumerate(image_sha256) if digest in known]
+    if shared:
+        received = f"{len(shared)} training images that are validation images too, first {shared[0]}"
+        raise HeadError(explain(received, "none", "take them out of one of the two"))
 
 
 def _columns(source: ImageSource, classes: np.ndarray) -> np.ndarray:

@@ -49,10 +49,11 @@ class Plan:
     memory_bytes: int
 
     def __str__(self) -> str:
-        names = ", ".join([*self.blocks[-3:], "head"])
-        dots = f"{len(self.blocks) - 3} blocks, " if len(self.blocks) > 3 else ""
+        names = [*self.blocks, "head"]
+        if len(names) > 4:
+            names = [f"{len(self.blocks)} blocks from {names[0]} to {names[-2]}", "head"]
         return (
-            f"training {self.n_trainable:,} of {self.n_params:,} parameters ({dots}{names}); "
+            f"training {self.n_trainable:,} of {self.n_params:,} parameters ({', '.join(names)}); "
             f"about {self.memory_bytes / 1e6:,.0f} MB"
         )
 

@@ -13,6 +13,8 @@ from featx.models.attachment import attach_head
 from featx.models.conversion import to_keras
 from tests.conftest import TINY, TINY_FEATURES, TINY_SIZE, make_images, write_class_folder
 
+pytestmark = pytest.mark.backends
+
 
 def own_network():
     inputs = keras.Input((16, 16, 3))

@@ -31,6 +31,8 @@ from sklearn.svm import SVC, LinearSVC, NuSVC
 from featx import ConversionError, HeadSearch, ParityError, check_parity, register_converter, to_keras
 from featx.models.dispatch import CONVERTERS
 
+pytestmark = pytest.mark.backends
+
 N_FEATURES = 12
 
 HEADS = {

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import pytest
 from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression, RidgeClassifier
 
 from featx import Augmentation, FineTuner, ImageClassifier, attach_head, load_backbone, to_keras
@@ -17,7 +18,11 @@ from featx.models.blocks import blocks_of, parts_of
 from tests.conftest import TINY, TINY_SIZE, make_images, write_class_folder
 
 N_IMAGES = 24
-pytestmark = pytest.mark.filterwarnings("ignore:negative transfer:featx.errors.FeatxWarning")
+pytestmark = [
+    pytest.mark.backends,
+    # The features are random, and a linear classifier on thumbnails does as well.
+    pytest.mark.filterwarnings("ignore:negative transfer:featx.errors.FeatxWarning"),
+]
 
 
 def residual_network():
@@ -203,6 +208,11 @@ class TestSamples:
         own = FineTuner(model, **OPTIONS).fit(images[:16], y[:16], validation_data=(images[16:], y[16:]))
         assert (own.result_.n_train, own.result_.n_validation) == (16, 8)
 
+    def test_an_image_does_not_train_that_decides(self, model, labelled):
+        images, y = labelled
+        with pytest.raises(HeadError, match="2 training images that are validation images too, first 14"):
+            FineTuner(model, **OPTIONS).fit(images[:16], y[:16], validation_data=(images[14:], y[14:]))
+
     def test_samples_without_a_label_are_left_out(self, model, labelled):
         images, y = labelled
         given = FineTuner(model, **OPTIONS).fit(images[:20], y[:20])
@@ -258,6 +268,17 @@ class TestEstimator:
         assert not hasattr(tuner, "predict_proba")
         assert tuner.predict(images).shape == (N_IMAGES,)
         assert tuner.history_["loss"][1] < tuner.history_["loss"][0]
+
+    def test_an_interrupted_training_leaves_no_model(self, model, labelled, monkeypatch):
+        def interrupt(*_):
+            raise KeyboardInterrupt
+
+        tuner = FineTuner(model, **OPTIONS)
+        monkeypatch.setattr("featx.models.training.Training._epoch", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            tuner.fit(*labelled)
+        with pytest.raises(NotFittedError):
+            tuner.predict(labelled[0])
 
     def test_a_clone_shares_the_network_and_nothing_else(self, model, labelled):
         tuner = FineTuner(model, **OPTIONS).fit(*labelled)
@@ -392,7 +413,7 @@ class TestBadInput:
     def test_one_class_in_the_validation_part(self, model, labelled):
         images, y = labelled
         with pytest.raises(HeadError, match=r"a validation part of one class only \(cat\)"):
-            FineTuner(model).fit(images, y, validation_data=(images[:2], ["cat", "cat"]))
+            FineTuner(model).fit(images[2:], y[2:], validation_data=(images[:2], ["cat", "cat"]))
 
     def test_weights_that_are_none(self, model, labelled):
         for weight in (np.ones(3), np.full(N_IMAGES, np.nan), -np.ones(N_IMAGES)):
