@@ -17,6 +17,7 @@ from sklearn.preprocessing import StandardScaler
 from featx.errors import FeatxWarning
 
 if TYPE_CHECKING:
+    from featx.models.rows import Rows
     from featx.models.samples import Samples
 
 _SIDE = 16
@@ -63,7 +64,7 @@ def warn_of_negative_transfer(
     return found
 
 
-def _thumbnails(images: np.ndarray, rows: np.ndarray) -> np.ndarray:
+def _thumbnails(images: Rows, rows: np.ndarray) -> np.ndarray:
     """Mean colours of 16 x 16 fields, or the pixels of smaller images: (n_rows, n_values), float32."""
     height, width = images.shape[1:3]
     # Every field starts where it stands in proportion, so that no edge is cut off.

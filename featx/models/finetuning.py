@@ -29,7 +29,7 @@ from featx.models.baseline import warn_of_negative_transfer
 from featx.models.checkpoints import Checkpoint
 from featx.models.prediction import PredictsImages
 from featx.models.rows import decoded_rows
-from featx.models.samples import Labelled, Samples, check_classes_in, check_disjoint
+from featx.models.samples import Labelled, Samples, check_classes_in, check_disjoint, check_one_label
 from featx.models.trainee import Trainee
 from featx.models.training import (
     FineTuneResult,
@@ -80,7 +80,7 @@ class FineTuner(PredictsImages, BaseEstimator):
     cache_activations : bool, default=True
         Run frozen blocks once an image, not once an epoch, where there is no augmentation.
     memory_gb : float, default=4.0
-        Images and activations beyond this many gigabytes stand in a temporary file.
+        Images beyond this many gigabytes stand in a temporary file, and activations likewise.
     checkpoint : path-like, optional
         A file that keeps the state after each epoch. A run that was killed goes on from it when `fit` is
         called again, and ends with the same weights.
@@ -310,6 +310,7 @@ class FineTuner(PredictsImages, BaseEstimator):
         labelled = Labelled(as_source(images, y), self.classes_, groups, sample_weight)
         self.n_unlabelled_ = labelled.n_unlabelled
         pixels, digests = self._decoded(labelled.source)
+        check_one_label(labelled, digests)
         samples = labelled.samples(pixels, self.class_weight)
         if validation_data is None:
             members = merge_groups(labelled.groups, digests)

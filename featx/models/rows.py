@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -67,6 +67,43 @@ def empty_rows(
             remedy = "set TMPDIR to a larger disk, or memory_gb higher"
             raise StoreError(explain(received, "room for them", remedy)) from error
         return np.memmap(file, dtype, "r+", shape=(n_rows, *shape))
+
+
+class SelectedRows:
+    """Some rows of an array, read when they are asked for: a copy would not fit where the array did not.
+
+    Parameters
+    ----------
+    array : ndarray of shape (n_rows, ...)
+    rows : ndarray of int
+        Which, in order.
+
+    Examples
+    --------
+    >>> rows = SelectedRows(np.arange(10) * 2, np.array([7, 3, 5]))
+    >>> len(rows), rows[1:], rows[np.array([2, 0])]
+    (3, array([ 6, 10]), array([10, 14]))
+    """
+
+    def __init__(self, array: Rows, rows: np.ndarray) -> None:
+        self._array = array
+        self._rows = rows
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """As an array's."""
+        return (len(self._rows), *self._array.shape[1:])
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, index: Any) -> np.ndarray:
+        found: np.ndarray = self._array[self._rows[index]]
+        return found
+
+
+#: What holds rows.
+Rows: TypeAlias = np.ndarray | SelectedRows
 
 
 def decoded_rows(
@@ -132,7 +169,7 @@ def batches(n_rows: int, batch_size: int) -> Iterator[slice]:
 
 
 def batch_outputs(
-    model: keras.Model, inputs: Sequence[np.ndarray], batch_size: int
+    model: keras.Model, inputs: Sequence[Rows], batch_size: int
 ) -> Iterator[tuple[slice, list[np.ndarray]]]:
     """What a model gives, batch by batch, all of one shape: the last is filled up with its first row.
 

@@ -12,6 +12,7 @@ from sklearn.utils.class_weight import compute_sample_weight
 from featx.checks import explain
 from featx.errors import HeadError, printable
 from featx.images.base import UNLABELLED, ImageSource
+from featx.models.rows import Rows, SelectedRows
 
 
 @dataclass(frozen=True)
@@ -20,14 +21,14 @@ class Samples:
 
     Attributes
     ----------
-    inputs : tuple of ndarray of shape (n_samples, ...)
+    inputs : tuple of ndarray or SelectedRows of shape (n_samples, ...)
         One for each input of the model.
     y : ndarray of shape (n_samples,), int
         Columns of the model's output.
     weight : ndarray of shape (n_samples,), float32
     """
 
-    inputs: tuple[np.ndarray, ...]
+    inputs: tuple[Rows, ...]
     y: np.ndarray
     weight: np.ndarray
 
@@ -36,7 +37,8 @@ class Samples:
 
     def take(self, rows: np.ndarray) -> Samples:
         """Some of them."""
-        return Samples(tuple(array[rows] for array in self.inputs), self.y[rows], self.weight[rows])
+        inputs = tuple(SelectedRows(array, rows) for array in self.inputs)
+        return Samples(inputs, self.y[rows], self.weight[rows])
 
 
 class Labelled:
@@ -122,6 +124,23 @@ def check_classes_in(validation: Samples, classes: np.ndarray) -> None:
     if len(present) < 2:
         received = f"a validation part of one class only ({classes[present[0]]})"
         raise HeadError(explain(received, "two or more", "pass other validation_data or validation_size"))
+
+
+def check_one_label(labelled: Labelled, image_sha256: Sequence[str]) -> None:
+    """Refuse one image under two labels, which nothing can learn.
+
+    Raises
+    ------
+    HeadError
+    """
+    first: dict[str, int] = {}
+    for row, digest in enumerate(image_sha256):
+        other = first.setdefault(digest, row)
+        if labelled.y[other] != labelled.y[row]:
+            ids = [printable(labelled.source.sample_ids[each]) for each in (other, row)]
+            names = [labelled.classes[labelled.y[each]] for each in (other, row)]
+            received = f"the same image as {ids[0]} ({names[0]}) and {ids[1]} ({names[1]})"
+            raise HeadError(explain(received, "one label an image", "remove one of them"))
 
 
 def check_disjoint(source: ImageSource, image_sha256: Sequence[str], held_out: Sequence[str]) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from featx.models.blocks import activation_size, blocks_of, cut, last_blocks, parts_of
-from featx.models.rows import batch_outputs, empty_rows
+from featx.models.rows import Rows, batch_outputs, empty_rows
 
 if TYPE_CHECKING:
     import keras
@@ -127,8 +127,8 @@ class Trainee:
         return lambda variable: rates.get(id(variable), rate)
 
     def prepared(
-        self, images: np.ndarray, batch_size: int, memory_gb: float, advance: Callable[[int], None]
-    ) -> tuple[np.ndarray, ...]:
+        self, images: Rows, batch_size: int, memory_gb: float, advance: Callable[[int], None]
+    ) -> tuple[Rows, ...]:
         """What `model` takes, of images (n_samples, height, width, 3), uint8."""
         if self._frozen is None:
             return (images,)
@@ -158,7 +158,8 @@ class Trainee:
 
     def _set_trainable(self) -> None:
         trained = {id(layer) for block in self.blocks for layer in block.layers}
-        self._whole.trainable = True
+        # The head's layers stay as they are: some of what a converted head holds is no weight to train.
+        self._parts.network.trainable = True
         for layer in self._parts.network.layers:
             layer.trainable = id(layer) in trained
 

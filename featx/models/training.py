@@ -17,7 +17,7 @@ import numpy as np
 from featx.checks import explain
 from featx.errors import ConversionError
 from featx.models.blocks import one_or_list
-from featx.models.rows import batch_outputs, batches
+from featx.models.rows import Rows, batch_outputs, batches
 
 if TYPE_CHECKING:
     import keras
@@ -326,7 +326,7 @@ def score_of(scores: np.ndarray, samples: Samples, *, is_probability: bool) -> S
     return Score(float(np.average(is_right, weights=weight)), float(-np.average(likelihood, weights=weight)))
 
 
-def outputs(model: keras.Model, inputs: Sequence[np.ndarray], batch_size: int) -> np.ndarray:
+def outputs(model: keras.Model, inputs: Sequence[Rows], batch_size: int) -> np.ndarray:
     """What a model with one output gives: ndarray (n_samples, ...), float32."""
     return np.concatenate([values for _, (values,) in batch_outputs(model, inputs, batch_size)])
 

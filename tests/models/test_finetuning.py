@@ -11,6 +11,7 @@ import pytest
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression, RidgeClassifier
+from sklearn.neighbors import KNeighborsClassifier
 
 from featx import Augmentation, FineTuner, ImageClassifier, attach_head, load_backbone, to_keras
 from featx.errors import ConversionError, FeatxWarning, HeadError, SourceError, StoreError, StoreMismatchError
@@ -147,6 +148,17 @@ class TestWhatTrains:
         assert {layer.compute_dtype for layer in parts_of(half.model_).network.layers} == {"float32"}
         difference = np.abs(half.predict_proba(labelled[0]) - full.predict_proba(labelled[0])).max()
         assert 0 < difference < 0.1
+
+    def test_what_is_no_weight_of_a_head_stays(self, labelled):
+        images, y = labelled
+        backbone = load_backbone(TINY)
+        head = KNeighborsClassifier(3).fit(backbone.model.predict_on_batch(images), y)
+        model = attach_head(backbone, to_keras(head), head.classes_)
+        # The neighbours: there is no gradient towards them.
+        (fixed,) = parts_of(model).head.non_trainable_weights
+        tuner = FineTuner(model, **OPTIONS).fit(images, y)
+        (found,) = parts_of(tuner.model_).head.non_trainable_weights
+        np.testing.assert_array_equal(np.array(found), np.array(fixed))
 
 
 class TestGuard:

@@ -5,7 +5,7 @@ import pytest
 
 from featx import as_source
 from featx.errors import HeadError
-from featx.models.samples import Labelled, Samples, check_classes_in, check_disjoint
+from featx.models.samples import Labelled, Samples, check_classes_in, check_disjoint, check_one_label
 from tests.conftest import make_images
 
 CLASSES = np.array(["cat", "cow", "dog"])
@@ -46,7 +46,7 @@ def test_classes_count_as_asked_with_a_mean_of_one(class_weight, expected):
 def test_some_samples_keep_what_is_theirs():
     samples = Samples((np.arange(3), np.arange(3) * 2), np.array([0, 1, 2]), np.arange(3, dtype=np.float32))
     found = samples.take(np.array([2, 0]))
-    assert [array.tolist() for array in (*found.inputs, found.y, found.weight)] == [
+    assert [array[:].tolist() for array in (*found.inputs, found.y, found.weight)] == [
         [2, 0],
         [4, 0],
         [2, 0],
@@ -63,6 +63,9 @@ def test_what_cannot_be_used_is_refused():
     one = Samples((), np.array([1, 1]), np.ones(2, np.float32))
     with pytest.raises(HeadError, match=r"one class only \(cow\)"):
         check_classes_in(one, CLASSES)
+    check_one_label(labelled(["dog", "cat", "dog"]), ["a", "b", "a"])
+    with pytest.raises(HeadError, match=r"the same image as 0 \(dog\) and 1 \(cat\); expected one label"):
+        check_one_label(labelled(["dog", "cat"]), ["a", "a"])
     source = as_source(make_images(3))
     check_disjoint(source, ["a", "b", "c"], ["d"])
     with pytest.raises(HeadError, match="1 training images that are validation images too, first 2"):
