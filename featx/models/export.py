@@ -26,6 +26,7 @@ from featx.images.decoding import load_image
 from featx.models.exported import OUTPUTS, Details, load_exported, resolve_format
 from featx.models.resizing import with_resize
 from featx.models.runtimes import DETAILS_FOLDER, DETAILS_NAME, onnx_payload
+from featx.models.training import are_probabilities
 
 if TYPE_CHECKING:
     import keras
@@ -117,9 +118,8 @@ def export_model(
     >>> report.format, report.n_images, report.max_abs_difference < 1e-4
     ('keras', 8, True)
     """
-    details = _details_of(model)
+    details, compared = _details_of(model, images)
     format_ = check_export_target(path, format)
-    compared = _compared_images(images, details.input_size)
     write = _WRITERS[format_]
     with _temporary(Path(path), format_) as written:
         with _explained(format_):
@@ -133,26 +133,30 @@ def export_model(
 # ---------------------------------------------------------------------------------------- before
 
 
-def _details_of(model: Any) -> Details:
+def _details_of(model: Any, images: np.ndarray | None) -> tuple[Details, np.ndarray]:
+    """What travels with the model, and the images to compare it on."""
     shape: Any = getattr(model, "input_shape", None)
     is_image = isinstance(shape, tuple) and len(shape) == 4 and shape[3] == 3 and None not in shape[1:]
-    output = _output_of(model) if is_image else ""
-    if output not in OUTPUTS or model.inputs[0].dtype != "uint8":
+    if not is_image or model.inputs[0].dtype != "uint8" or len(model.outputs) != 1:
         received = f"the model {getattr(model, 'name', model)!r} from inputs of shape {shape}"
-        expected = "one from uint8 images of one size to a converted head's scores"
+        expected = "one from uint8 images of one size to one score a class"
         raise ConversionError(explain(received, expected, "make it with attach_head"))
     names = tuple(getattr(model, "class_names", ()))
     if len(names) != model.output_shape[-1] or not all(isinstance(name, str) for name in names):
         received = f"class_names {names!r:.80} for {model.output_shape[-1]} classes"
         raise ConversionError(explain(received, "one str a class", "set model.class_names"))
-    return Details(names, tuple(shape[1:3]), output, __version__)
+    compared = _compared_images(images, tuple(shape[1:3]))
+    return Details(names, tuple(shape[1:3]), _output_of(model, compared), __version__), compared
 
 
-def _output_of(model: Any) -> str:
-    """What the innermost model's output is called: converters name it by its meaning."""
-    while layers := getattr(model, "layers", None):
-        model = {layer.name: layer for layer in layers}.get(model.output_names[0])
-    return str(getattr(model, "name", ""))
+def _output_of(model: Any, images: np.ndarray) -> str:
+    """What the scores are: converters name a head's output by it, of other heads the scores tell."""
+    innermost = model
+    while layers := getattr(innermost, "layers", None):
+        innermost = layers[-1]
+    if innermost.name in OUTPUTS:
+        return str(innermost.name)
+    return "probability" if are_probabilities(np.asarray(model.predict_on_batch(images))) else "decision"
 
 
 def check_export_target(path: StrPath, format: str, *inputs: StrPath) -> str:  # noqa: A002 - the word that users write

@@ -7,6 +7,7 @@ the history, and no random state has to be kept.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from time import perf_counter
@@ -203,7 +204,7 @@ class Training:
         for batch in batches(len(train), self.schedule.batch_size):
             rows = order[batch]
             inputs = one_or_list([array[rows] for array in train.inputs])
-            logs = self.model.train_on_batch(inputs, train.y[rows], train.weight[rows], return_dict=True)
+            logs = self._step(inputs, train.y[rows], train.weight[rows])
             totals += np.array([logs["loss"], logs["accuracy"]], np.float64) * len(rows)
             advance(len(rows))
         seconds = perf_counter() - started
@@ -221,6 +222,18 @@ class Training:
             self.history[name].append(value)
         if best is None or found.rank > best.rank:
             self.best, self.best_epoch = self.model.get_weights(), self.n_epochs
+
+    def _step(self, inputs: Any, y: np.ndarray, weight: np.ndarray) -> dict[str, float]:
+        with warnings.catch_warnings():
+            # Keras would go on, and train what is left.
+            warnings.filterwarnings("error", "Gradients do not exist")
+            try:
+                logs: dict[str, float] = self.model.train_on_batch(inputs, y, weight, return_dict=True)
+            except UserWarning as error:
+                expected = "one that has a gradient towards its features"
+                remedy = "choose another head, or weights='distance' for nearest neighbours"
+                raise ConversionError(explain("a head of steps", expected, remedy)) from error
+        return logs
 
     def _best_score(self) -> Score | None:
         if not self.best_epoch:

@@ -208,13 +208,22 @@ def test_names_and_formats(model, tmp_path):
 
 def test_models_that_are_not_attached_heads(tmp_path):
     with pytest.raises(ConversionError, match="make it with attach_head"):
-        export_model(load_backbone(TINY).model, tmp_path / "m.keras")
+        export_model(load_backbone(TINY).base, tmp_path / "m.keras")
     with pytest.raises(ConversionError, match="make it with attach_head"):
         export_model("no model", tmp_path / "m.keras")
     model = make_model()
     del model.class_names
     with pytest.raises(ConversionError, match=r"set model\.class_names"):
         export_model(model, tmp_path / "m.keras")
+
+
+@pytest.mark.parametrize(("activation", "output"), [("softmax", "probability"), (None, "decision")])
+def test_a_head_of_the_users_own_says_by_its_scores_what_they_are(tmp_path, activation, output):
+    backbone = load_backbone(TINY)
+    n_features = backbone.spec.n_features
+    head = keras.Sequential([keras.Input((n_features,)), keras.layers.Dense(2, activation)])
+    export_model(attach_head(backbone, head, ["cat", "dog"]), tmp_path / "m.keras")
+    assert load_exported(tmp_path / "m.keras").output == output
 
 
 @pytest.mark.parametrize(

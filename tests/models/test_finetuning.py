@@ -152,13 +152,16 @@ class TestWhatTrains:
     def test_what_is_no_weight_of_a_head_stays(self, labelled):
         images, y = labelled
         backbone = load_backbone(TINY)
-        head = KNeighborsClassifier(3).fit(backbone.model.predict_on_batch(images), y)
-        model = attach_head(backbone, to_keras(head), head.classes_)
-        # The neighbours: there is no gradient towards them.
-        (fixed,) = parts_of(model).head.non_trainable_weights
+        layers = keras.layers
+        constant = layers.Dense(3, "relu", trainable=False)
+        head = keras.Sequential(
+            [keras.Input((backbone.spec.n_features,)), constant, layers.Dense(2, "softmax")]
+        )
+        model = attach_head(backbone, head, ["cat", "dog"])
         tuner = FineTuner(model, **OPTIONS).fit(images, y)
-        (found,) = parts_of(tuner.model_).head.non_trainable_weights
-        np.testing.assert_array_equal(np.array(found), np.array(fixed))
+        before, after = (parts_of(each).head.layers for each in (model, tuner.model_))
+        np.testing.assert_array_equal(after[0].get_weights()[0], before[0].get_weights()[0])
+        assert not np.array_equal(after[1].get_weights()[0], before[1].get_weights()[0])
 
 
 class TestGuard:
@@ -421,6 +424,16 @@ class TestBadInput:
             FineTuner(model).fit(labelled[0], ["cow", "cat"] * 12)
         with pytest.raises(HeadError, match="images without labels"):
             FineTuner(model).fit(labelled[0])
+
+    @pytest.mark.skipif(
+        keras.backend.backend() != "tensorflow", reason="JAX and torch give gradients of zero"
+    )
+    def test_a_head_without_a_gradient(self, labelled):
+        images, y = labelled
+        backbone = load_backbone(TINY)
+        head = KNeighborsClassifier(3).fit(backbone.model.predict_on_batch(images), y)
+        with pytest.raises(ConversionError, match="a head of steps; expected one that has a gradient"):
+            FineTuner(attach_head(backbone, to_keras(head), head.classes_), **OPTIONS).fit(images, y)
 
     def test_one_class_in_the_validation_part(self, model, labelled):
         images, y = labelled
