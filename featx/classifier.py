@@ -280,9 +280,9 @@ class ImageClassifier(ScoresImages, BaseEstimator):
         images: Any,
         y: Sequence[Any] | np.ndarray | None = None,
         *,
+        groups: Sequence[str] | None = None,
+        sample_weight: Sequence[float] | np.ndarray | None = None,
         validation_data: Any = None,
-        validation_size: float = 0.2,
-        random_state: int = 0,
         **options: Any,
     ) -> FineTuner:
         """Train backbone and head end to end, from this classifier's head; the better model comes back.
@@ -295,14 +295,14 @@ class ImageClassifier(ScoresImages, BaseEstimator):
         images : ImageSource, path-like, sequence of path-like, ndarray, or data set
         y : array-like of shape (n_samples,), optional
             Classes; by default those that the source carries.
+        groups : sequence of str of length n_samples, optional
+            Never parted; by default those of the source. Nor are copies of an image.
+        sample_weight : array-like of shape (n_samples,), optional
+            Of the fine-tuning; the head is fitted without.
         validation_data : images, or tuple (images, y), optional
             Images to decide by, in place of a share of ``images``.
-        validation_size : float, default=0.2
-            That share. Copies of an image and groups are never parted.
-        random_state : int, default=0
-            Seed of the split and of the training.
         **options
-            Of `featx.FineTuner`.
+            ``validation_size``, by default 0.2, and those of `featx.FineTuner`.
 
         Returns
         -------
@@ -317,17 +317,14 @@ class ImageClassifier(ScoresImages, BaseEstimator):
             When labels are not this classifier's, or cannot be split.
         """
         check_is_fitted(self)
-        labelled = Labelled(as_source(images, y), self.classes_)
+        labelled = Labelled(as_source(images, y), self.classes_, groups, sample_weight)
         return fine_tune_probe(
             self.head_,
             self.extractor_.backbone_,
             labelled,
             self._extract(labelled.source),
             validation_data=validation_data,
-            validation_size=validation_size,
-            random_state=random_state,
-            verbose=self.verbose,
-            **options,
+            **{"verbose": self.verbose, **options},
         )
 
     def named(self, predicted: np.ndarray) -> np.ndarray:

@@ -1,7 +1,8 @@
 """Folders that appear complete or not at all, for formats that are folders.
 
 A folder cannot be replaced in one step, as a file can: the old one is renamed aside, the new one takes
-its name, the old one is removed. Killed between the two renames, both are there under temporary names.
+its name, the old one is removed. Killed between the two renames, the new one is complete and has no name, and
+the old one stands beside it as ``.featx-NAME.old``: never swept, and removed when a new one has the name.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
@@ -79,8 +80,10 @@ def _sync(folder: Path) -> None:
 
 
 def _replace(temporary: Path, target: Path) -> None:
-    aside = _beside(target)
-    with suppress(FileNotFoundError):
+    aside = target.with_name(f".featx-{target.name}.old")
+    if target.exists():
+        # From a process killed after its last rename: what took the name since is newer.
+        shutil.rmtree(aside, ignore_errors=True)
         target.rename(aside)
     try:
         temporary.rename(target)

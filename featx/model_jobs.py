@@ -31,6 +31,7 @@ from featx.models.exported import ExportedModel, load_exported
 from featx.models.finetuning import FineTuner
 from featx.models.prediction import scores_of
 from featx.models.rows import decoded_rows
+from featx.models.samples import Labelled
 from featx.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -122,9 +123,10 @@ def finetune_model(
 
 
 def _tested(classifier: Any, source: ImageSource, rows: np.ndarray, features: FeatureSet) -> Evaluation:
-    images, _ = decoded_rows(source.select(rows), classifier.input_size, memory_gb=4.0)
-    y = np.array(source.class_names)[source.labels[rows]]
-    return evaluate(classifier, images, y, groups=[features.groups[row] for row in rows])
+    labelled = Labelled(source.select(rows), classifier.classes_)
+    images, _ = decoded_rows(labelled.source, classifier.input_size, memory_gb=4.0)
+    groups = [features.groups[row] for row in rows]
+    return evaluate(classifier, images, classifier.classes_[labelled.y], groups=groups)
 
 
 def is_exported(path: StrPath) -> bool:
@@ -135,7 +137,7 @@ def is_exported(path: StrPath) -> bool:
     >>> is_exported("m.onnx"), is_exported("m.featx")
     (True, False)
     """
-    return Path(path).suffix in _EXPORTED or Path(path).is_dir()
+    return Path(path).suffix.lower() in _EXPORTED or Path(path).is_dir()
 
 
 def export_model_file(
@@ -175,7 +177,7 @@ def export_model_file(
 def _attached(path: StrPath, backbone: StrPath | None) -> keras.Model:
     if not is_exported(path):
         return ImageClassifier.load(path, backbone=backbone).to_keras()
-    if Path(path).suffix != ".keras":
+    if Path(path).suffix.lower() != ".keras":
         received = f"the exported model {os.fspath(path)}"
         raise ConversionError(explain(received, "a model file or a .keras file", "export from that"))
     # Opened once for its checks, and once for what stands in it behind the resizing.

@@ -41,7 +41,9 @@ def main() -> None:
     )
     # The test part is set aside before anything is fitted; copies of an image are on one side of it.
     features = featx.extract(source, extractor, verbose=1)
-    train, test = featx.holdout_split(features.y, features.groups, random_state=options.seed)
+    labelled, groups = np.flatnonzero(features.y >= 0), np.array(features.groups)
+    parts = featx.holdout_split(features.y[labelled], groups[labelled], random_state=options.seed)
+    train, test = (labelled[part] for part in parts)
 
     classifier = featx.ImageClassifier(extractor, random_state=options.seed, n_jobs=-1, verbose=1)
     classifier.fit(source.select(train))

@@ -84,3 +84,16 @@ def test_leftovers_of_killed_processes_are_swept(tmp_path):
     fill(tmp_path / "m", "one")
     assert not leftover.exists()
     assert mine.exists()
+
+
+def test_killed_between_the_renames_the_old_folder_is_kept_until_there_is_a_new_one(tmp_path):
+    fill(tmp_path / "m", "one")
+    aside = tmp_path / ".featx-m.old"
+    (tmp_path / "m").rename(aside)
+    os.utime(aside, (0, 0))
+    # Sweeps what is stale, but not this.
+    fill(tmp_path / "other", "two")
+    assert (aside / "inner" / "a.txt").read_text() == "one"
+    fill(tmp_path / "m", "three")
+    assert (tmp_path / "m" / "inner" / "a.txt").read_text() == "three"
+    assert not aside.exists()

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from featx.cli.options import AsJson, Seed, Source, Store, make_source
 from featx.cli.printing import print_evaluations, print_json, print_rows
+
+if TYPE_CHECKING:
+    from featx.files import StrPath
 
 Model = Annotated[Path, typer.Argument(help="Model file, as search writes it.")]
 OwnBackbone = Annotated[
@@ -53,15 +56,18 @@ def finetune(
 ) -> None:
     """Train backbone and head end to end, from the fitted head; the better model comes back."""
     from featx.files import check_target
-    from featx.insight.report import plot_history
+    from featx.insight.report import check_plot, plot_history
     from featx.model_jobs import finetune_model
     from featx.models.augmentation import Augmentation
     from featx.models.export import check_export_target, export_model
 
+    inputs: list[StrPath] = [model, source, *([] if validation is None else [validation])]
     for target in (checkpoint, plot):
-        check_target(target, model, source)
+        check_target(target, *inputs)
+    if plot is not None:
+        check_plot(plot)
     if out is not None:
-        check_export_target(out, "auto", model, source)
+        check_export_target(out, "auto", *inputs)
     augmentation = Augmentation(flip, rotation_degrees, shift, zoom, shear)  # type: ignore[arg-type]
     found = finetune_model(
         model,

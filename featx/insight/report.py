@@ -14,6 +14,26 @@ from featx.files import StrPath, atomic_write
 _FORMATS = {".png": "Software", ".svg": "Date", ".pdf": "CreationDate"}
 
 
+def check_plot(path: StrPath) -> None:
+    """Refuse a plot that cannot be drawn, before hours of work end in that error.
+
+    Raises
+    ------
+    StoreError
+        When the file is of another kind than ``.png``, ``.svg`` or ``.pdf``.
+    MissingPackageError
+        When matplotlib is not installed.
+
+    Examples
+    --------
+    >>> check_plot("history.jpg")
+    Traceback (most recent call last):
+    featx.errors.StoreError: received the suffix of the plot='.jpg'; expected one of '.png', ...
+    """
+    check_choice("the suffix of the plot", Path(path).suffix, _FORMATS, StoreError)
+    require("matplotlib", "report")
+
+
 def plot_history(
     history: Mapping[str, Sequence[float]], path: StrPath, frozen: Mapping[str, float] | None = None
 ) -> None:
@@ -45,7 +65,7 @@ def plot_history(
     >>> path.read_bytes()[:5]
     b'<?xml'
     """
-    check_choice("the suffix of the plot", Path(path).suffix, _FORMATS, StoreError)
+    check_plot(path)
     if not history.get("loss"):
         raise StoreError(explain("a history without an epoch", "one or more", "fit the model first"))
     settings, figure_module = require("matplotlib", "report"), require("matplotlib.figure", "report")

@@ -30,8 +30,9 @@ class Augmentation:
 
     Examples
     --------
-    >>> [layer.name for layer in Augmentation(flip="horizontal", rotation_degrees=20).layers(seed=0)]
-    ['random_flip', 'random_rotation']
+    >>> augmentation = Augmentation(flip="horizontal", rotation_degrees=20)
+    >>> [type(layer).__name__ for layer in augmentation.layers(seed=0)]
+    ['RandomFlip', 'RandomRotation']
     """
 
     flip: Literal["horizontal", "vertical", "horizontal_and_vertical"] | None = None

@@ -126,8 +126,8 @@ def blocks_of(network: keras.Model) -> list[Block]:
     -------
     list of Block
         Layers whose name says of no block belong to the one that they lead to, before the first to "stem"
-        and behind the last to "top". Where no name says of any, every layer with weights is a block,
-        together with the normalisation behind it.
+        and behind the last to "top", unless that would be a normalisation only. Where no name says of any,
+        every layer with weights is a block, together with the normalisation behind it.
 
     Examples
     --------
@@ -146,6 +146,10 @@ def blocks_of(network: keras.Model) -> list[Block]:
         if layer.weights:
             name = _STEM if index < first else above[layer]
             members.setdefault(name, []).append(layer)
+    if len(members) > 1 and all(map(_is_norm, members.get(_TOP, [None]))):
+        # To train the closing normalisation alone would be to train nothing.
+        closing = members.pop(_TOP)
+        members[next(reversed(members))] += closing
     return [Block(name, tuple(layers)) for name, layers in members.items()]
 
 
@@ -217,7 +221,9 @@ def cut(network: keras.Model, trained: Sequence[Any]) -> tuple[keras.Model, kera
     untrained = [output for output in network.outputs if id(output) not in trained_tensors]
     crossing.update({id(output): output for output in untrained})
     tensors = list(crossing.values())
-    inputs, between, outputs = map(one_or_list, (network.inputs, tensors, network.outputs))
+    # A tap in the first part is an output too, and Keras wants no output that is an input.
+    ends = [keras.layers.Identity()(end) if id(end) in crossing else end for end in network.outputs]
+    inputs, between, outputs = map(one_or_list, (network.inputs, tensors, ends))
     return keras.Model(inputs, between), keras.Model(between, outputs)
 
 
@@ -268,10 +274,14 @@ def _blocks_above(network: keras.Model) -> dict[Any, str]:
     return {operation: name for operation, (_, name) in found.items()}
 
 
+def _is_norm(layer: Any) -> bool:
+    return "Normalization" in type(layer).__name__
+
+
 def _layer_blocks(network: keras.Model) -> list[Block]:
     members: list[list[Any]] = []
     for layer in network.layers:
-        if layer.weights and (not members or "Normalization" not in type(layer).__name__):
+        if layer.weights and not (members and _is_norm(layer)):
             members.append([])
         if layer.weights:
             members[-1].append(layer)

@@ -7,6 +7,7 @@ decides: over the epochs, and in the end between the fine-tuned model and the fr
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, Literal
@@ -15,7 +16,7 @@ import numpy as np
 from sklearn.base import BaseEstimator
 
 from featx.checks import check_choice, check_positive, check_seed, explain
-from featx.errors import ConversionError
+from featx.errors import ConversionError, FeatxWarning
 from featx.features.extraction import merge_groups
 from featx.features.extractor import tags_for_images
 from featx.features.folding import copy_model
@@ -29,7 +30,7 @@ from featx.models.baseline import warn_of_negative_transfer
 from featx.models.checkpoints import Checkpoint
 from featx.models.prediction import PredictsImages
 from featx.models.rows import decoded_rows
-from featx.models.samples import Labelled, Samples, check_classes_in, check_disjoint, check_one_label
+from featx.models.samples import Labelled, Samples, check_classes_in, check_disjoint
 from featx.models.trainee import Trainee
 from featx.models.training import (
     FineTuneResult,
@@ -214,29 +215,34 @@ class FineTuner(PredictsImages, BaseEstimator):
             stand among the others too.
         """
         self._check_params()
-        self.classes_ = self._classes(y)
+        classes = self._classes(y)
         model = copy_model(self.model)
-        model.class_names = tuple(str(name) for name in self.classes_)
+        model.class_names = tuple(str(name) for name in classes)
         # Before the images are read, so that what cannot be trained is refused at once.
         trainee = self._trainee(model)
-        train, validation, digests = self._samples(images, y, groups, sample_weight, validation_data)
+        labelled = Labelled(as_source(images, y), classes, groups, sample_weight)
+        train, validation = self._samples(labelled, validation_data)
         scores = outputs(model, validation.inputs, self.batch_size)
-        is_probability = self.is_probability_ = are_probabilities(scores)
+        is_probability = are_probabilities(scores)
         frozen = score_of(scores, validation, is_probability=is_probability)
         warn_of_negative_transfer(train, validation, frozen.accuracy, self.random_state)
-        training = self._train(trainee, train, validation, digests, is_probability=is_probability)
+        plan = trainee.plan(self.batch_size)
+        say(str(plan), self.verbose)
+        training = self._train(trainee, train, validation, is_probability=is_probability)
         finetuned = score(model, validation, self.batch_size, is_probability=is_probability)
         is_better = finetuned.rank > frozen.rank
         if self.guard and not is_better:
             model.set_weights(self.model.get_weights())
-        # Last, so that an interrupted training leaves nothing that looks like a fitted model.
-        self.model_, self.history_ = model, training.history
+        # Last and together: an interrupted training leaves no model, or the one of an earlier fit.
+        self.model_, self.classes_, self.is_probability_ = model, classes, is_probability
+        self.plan_, self.history_, self.n_unlabelled_ = plan, training.history, labelled.n_unlabelled
         self.result_ = FineTuneResult(
             "finetuned" if is_better or not self.guard else "frozen",
             frozen,
             finetuned,
             training.best_epoch,
             training.n_epochs,
+            training.n_resumed,
             len(train),
             len(validation),
         )
@@ -263,20 +269,12 @@ class FineTuner(PredictsImages, BaseEstimator):
         )
 
     def _train(
-        self,
-        trainee: Trainee,
-        train: Samples,
-        validation: Samples,
-        digests: Sequence[str],
-        *,
-        is_probability: bool,
+        self, trainee: Trainee, train: Samples, validation: Samples, *, is_probability: bool
     ) -> Training:
         """Train, and end with the weights of the best epoch."""
-        self.plan_ = trainee.plan(self.batch_size)
-        say(str(self.plan_), self.verbose)
         checkpoint = None
         if self.checkpoint is not None:
-            checkpoint = Checkpoint(self.checkpoint, self._identity(train, validation, digests))
+            checkpoint = Checkpoint(self.checkpoint, self._identity(train, validation))
         schedule = Schedule(
             trainee.learning_rates(self.learning_rate, self.block_decay),
             self.epochs,
@@ -286,11 +284,18 @@ class FineTuner(PredictsImages, BaseEstimator):
             self.random_state,
         )
         training = Training(trainee.model, schedule, is_probability, checkpoint)
+        initial = trainee.model.get_weights()
         with trainee.computing_in(self.precision):
             ready = [self._prepared(trainee, samples) for samples in (train, validation)]
             with progress_bar("Training", self.epochs * len(train), self.verbose, "images") as advance:
                 training.run(ready[0], ready[1], advance)
-        trainee.model.set_weights(training.best)
+        if training.diverged:
+            received = f"a loss that is no number in epoch {training.n_epochs + 1}"
+            if not training.best and not self.guard:
+                raise ConversionError(explain(received, "a finite one", "pass a lower learning_rate"))
+            message = f"training stopped at {received}; pass a lower learning_rate"
+            warnings.warn(message, FeatxWarning, stacklevel=3)
+        trainee.model.set_weights(training.best or initial)
         return training
 
     def _prepared(self, trainee: Trainee, samples: Samples) -> Samples:
@@ -298,52 +303,48 @@ class FineTuner(PredictsImages, BaseEstimator):
             inputs = trainee.prepared(samples.inputs[0], self.batch_size, self.memory_gb, advance)
         return replace(samples, inputs=inputs)
 
-    def _samples(
-        self,
-        images: Any,
-        y: Any,
-        groups: Sequence[str] | None,
-        sample_weight: Any,
-        validation_data: Any,
-    ) -> tuple[Samples, Samples, list[str]]:
-        """The images to train on and those to decide by, and the digests of all of them."""
-        labelled = Labelled(as_source(images, y), self.classes_, groups, sample_weight)
-        self.n_unlabelled_ = labelled.n_unlabelled
+    def _samples(self, labelled: Labelled, validation_data: Any) -> tuple[Samples, Samples]:
+        """The images to train on, and those to decide by."""
         pixels, digests = self._decoded(labelled.source)
-        check_one_label(labelled, digests)
-        samples = labelled.samples(pixels, self.class_weight)
+        samples = labelled.samples(pixels, self.class_weight, digests)
         if validation_data is None:
-            members = merge_groups(labelled.groups, digests)
-            parts = holdout_split(
-                samples.y, members, test_size=self.validation_size, random_state=self.random_state
+            train, validation = (
+                samples.take(part)
+                for part in holdout_split(
+                    samples.y,
+                    merge_groups(labelled.groups, digests),
+                    test_size=self.validation_size,
+                    random_state=self.random_state,
+                )
             )
-            train, validation = (samples.take(part) for part in parts)
         else:
             given = validation_data if isinstance(validation_data, tuple) else (validation_data,)
-            decided_by = Labelled(as_source(*given), self.classes_)
-            pixels, more = self._decoded(decided_by.source)
+            held_out = Labelled(as_source(*given), labelled.classes)
+            pixels, more = self._decoded(held_out.source)
             check_disjoint(labelled.source, digests, more)
-            train, validation = samples, decided_by.samples(pixels, self.class_weight)
-            digests += more
-        check_classes_in(validation, self.classes_)
-        return train, validation, digests
+            train, validation = samples, held_out.samples(pixels, self.class_weight, more)
+        check_classes_in(validation, labelled.classes)
+        return train, validation
 
     def _decoded(self, source: ImageSource) -> tuple[np.ndarray, list[str]]:
         with progress_bar("Reading", len(source), self.verbose, "images") as advance:
             return decoded_rows(source, self.input_size, self.memory_gb, advance)
 
     def _classes(self, y: Any) -> np.ndarray:
-        """The model's classes, as integers where that is what it is trained on."""
+        """The model's classes, as numbers where that is what it is trained on."""
         names = getattr(self.model, "class_names", None) or range(self.model.output_shape[-1])
-        if (
-            y is not None
-            and np.asarray(y).dtype.kind in "iu"
-            and all(str(name).isdecimal() for name in names)
-        ):
-            return np.array([int(name) for name in names])
+        kind = "U" if y is None else np.asarray(y).dtype.kind
+        if kind == "b" and set(map(str, names)) <= {"False", "True"}:
+            return np.array([str(name) == "True" for name in names])
+        try:
+            numbers = np.array([float(name) for name in names])
+        except ValueError:
+            kind = "U"
+        if kind in "iuf":
+            return numbers if kind == "f" else numbers.astype(np.int64)
         return np.array([str(name) for name in names])
 
-    def _identity(self, train: Samples, validation: Samples, digests: Sequence[str]) -> dict[str, Any]:
+    def _identity(self, train: Samples, validation: Samples) -> dict[str, Any]:
         """All that decides what a training computes."""
         import keras
 
@@ -353,11 +354,19 @@ class FineTuner(PredictsImages, BaseEstimator):
             if name not in {"model", "guard", "checkpoint", "memory_gb", "verbose"}
         }
         params["augmentation"] = self.augmentation and asdict(self.augmentation)
-        labels = {"train": train.y, "validation": validation.y, "weight": train.weight}
+        parts = {"train": train, "validation": validation}
+        arrays = {
+            f"{part} {name}": values
+            for part, samples in parts.items()
+            for name, values in (("y", samples.y), ("weight", samples.weight))
+        }
         return {
             **{name: str(value) for name, value in params.items()},
-            "images_sha256": sha256_hex("".join(digests).encode()),
-            "labels_sha256": arrays_sha256(labels.items()),
+            **{
+                f"{part}_sha256": sha256_hex("".join(samples.image_sha256).encode())
+                for part, samples in parts.items()
+            },
+            "labels_sha256": arrays_sha256(arrays.items()),
             "weights_sha256": weights_digest(self.model),
             "backend": keras.backend.backend(),
         }

@@ -87,7 +87,8 @@ class PredictsImages(ScoresImages):
         DecodeError
             At the first image that cannot be read.
         """
-        return np.asarray(self.classes_[self._scores(images).argmax(axis=1)])
+        scores = self._scores(images)
+        return np.asarray(self.classes_[scores.argmax(axis=1)])
 
     @available_if(lambda self: self.is_probability_)
     def predict_proba(self, images: Any) -> np.ndarray:

@@ -1,4 +1,8 @@
-"""A linear probe, then fine-tuning from it, with a validation part that neither of them has seen."""
+"""A linear probe, then fine-tuning from it, with a validation part that neither of them is fitted on.
+
+A head whose parameters were searched on all of the images has had a glance at it: the frozen model that
+fine-tuning has to beat is, if anything, flattered.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,7 @@ from sklearn.base import BaseEstimator, clone
 
 from featx.checks import explain
 from featx.errors import HeadError
+from featx.features.extraction import merge_groups
 from featx.features.feature_set import FeatureSet
 from featx.features.frozen import Backbone
 from featx.heads.splits import holdout_split
@@ -63,15 +68,27 @@ def fine_tune_probe(
     """
     train, validation = np.arange(len(labelled.y)), validation_data
     if validation_data is None:
-        train, rest = holdout_split(
-            labelled.y, features.groups, test_size=validation_size, random_state=random_state
-        )
-        validation = labelled.source.select(rest)
-    head = clone(head).fit(features.X[train], head.classes_[labelled.y[train]])
-    if len(head.classes_) != len(labelled.classes):
-        received = f"training images of {len(head.classes_)} classes"
+        groups = merge_groups(labelled.groups, features.image_sha256)
+        train, rest = holdout_split(labelled.y, groups, test_size=validation_size, random_state=random_state)
+        y = labelled.classes[labelled.y[rest]]
+        validation = (labelled.source.select(rest), y)
+    n_present = len(np.unique(labelled.y[train]))
+    if n_present != len(labelled.classes):
+        received = f"training images of {n_present} class{'es' * (n_present != 1)}"
         raise HeadError(explain(received, f"of all {len(labelled.classes)}", "add images of the others"))
+    head = _seeded(clone(head), random_state).fit(features.X[train], head.classes_[labelled.y[train]])
     model = attach_head(backbone, to_keras(head), [str(name) for name in labelled.classes])
     tuner = FineTuner(model, random_state=random_state, **options)
-    y = labelled.classes[labelled.y[train]]
-    return tuner.fit(labelled.source.select(train), y, validation_data=validation)
+    return tuner.fit(
+        labelled.source.select(train),
+        labelled.classes[labelled.y[train]],
+        sample_weight=labelled.weight[train],
+        validation_data=validation,
+    )
+
+
+def _seeded(head: BaseEstimator, random_state: int) -> BaseEstimator:
+    """A head that is fitted alike every time: a run that is resumed must begin with the same one."""
+    names = [name for name, value in head.get_params().items() if value is None]
+    seeds = {name: random_state for name in names if name.rpartition("__")[2] == "random_state"}
+    return head.set_params(**seeds)

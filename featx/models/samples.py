@@ -26,11 +26,14 @@ class Samples:
     y : ndarray of shape (n_samples,), int
         Columns of the model's output.
     weight : ndarray of shape (n_samples,), float32
+    image_sha256 : sequence of str of length n_samples, optional
+        Digests of the images' content.
     """
 
     inputs: tuple[Rows, ...]
     y: np.ndarray
     weight: np.ndarray
+    image_sha256: Sequence[str] = ()
 
     def __len__(self) -> int:
         return len(self.y)
@@ -38,7 +41,8 @@ class Samples:
     def take(self, rows: np.ndarray) -> Samples:
         """Some of them."""
         inputs = tuple(SelectedRows(array, rows) for array in self.inputs)
-        return Samples(inputs, self.y[rows], self.weight[rows])
+        digests = [self.image_sha256[row] for row in rows] if self.image_sha256 else ()
+        return Samples(inputs, self.y[rows], self.weight[rows], digests)
 
 
 class Labelled:
@@ -60,6 +64,7 @@ class Labelled:
     y : ndarray of shape (n_samples,), int
         Columns of the model's output.
     groups : list of str or None
+    weight : ndarray of shape (n_samples,)
     n_unlabelled : int
 
     Raises
@@ -85,14 +90,22 @@ class Labelled:
         columns = _columns(source, classes)
         rows = np.flatnonzero(columns != UNLABELLED)
         groups = source.groups if groups is None else groups
+        if groups is not None and len(groups) != len(source):
+            received = f"{len(groups)} groups for {len(source)} images"
+            raise HeadError(explain(received, "one an image", "pass all of them"))
         self.source = source.select(rows)
         self.groups = None if groups is None else [str(groups[int(row)]) for row in rows]
         self.n_unlabelled = len(source) - len(rows)
         self.classes = classes
         self.y = columns[rows]
-        self._weight = _weights(sample_weight, len(source))[rows]
+        self.weight = _weights(sample_weight, len(source))[rows]
 
-    def samples(self, pixels: np.ndarray, class_weight: Mapping[Any, float] | str | None) -> Samples:
+    def samples(
+        self,
+        pixels: Rows,
+        class_weight: Mapping[Any, float] | str | None,
+        image_sha256: Sequence[str] = (),
+    ) -> Samples:
         """With their images, and their weights times those of their classes, which have a mean of one.
 
         Parameters
@@ -100,17 +113,41 @@ class Labelled:
         pixels : ndarray of shape (n_samples, height, width, 3), uint8
             The images of `source`.
         class_weight : {None, "balanced"} or mapping of class to float
+            A class that is not in the mapping counts one.
+        image_sha256 : sequence of str of length n_samples, optional
 
         Returns
         -------
         Samples
+
+        Raises
+        ------
+        HeadError
+            When the mapping has other classes, or one image two labels.
         """
         by_column: Any = class_weight
         if isinstance(class_weight, Mapping):
-            names = self.classes.tolist()
-            by_column = {column: class_weight.get(name, 1.0) for column, name in enumerate(names)}
-        weight = self._weight * compute_sample_weight(by_column, self.y)
-        return Samples((pixels,), self.y, (weight / weight.mean()).astype(np.float32))
+            by_name = {class_name(name): weight for name, weight in class_weight.items()}
+            names = [class_name(name) for name in self.classes]
+            if unknown := sorted(set(by_name) - set(names)):
+                received = f"class_weight for {', '.join(unknown)}"
+                raise HeadError(explain(received, f"classes among {', '.join(names)}", "mend the names"))
+            by_column = {column: by_name.get(name, 1.0) for column, name in enumerate(names)}
+        check_one_label(self, image_sha256)
+        weight = self.weight * compute_sample_weight(by_column, self.y)
+        return Samples((pixels,), self.y, (weight / weight.mean()).astype(np.float32), image_sha256)
+
+
+def class_name(value: Any) -> str:
+    """What a source calls a class that is known by this value: 1.0 is "1" there.
+
+    Examples
+    --------
+    >>> class_name("cat"), class_name(1.0), class_name(np.True_), class_name(0.5)
+    ('cat', '1', 'True', '0.5')
+    """
+    is_whole = isinstance(value, float | np.floating) and float(value).is_integer()
+    return str(int(value)) if is_whole else str(value)
 
 
 def check_classes_in(validation: Samples, classes: np.ndarray) -> None:
@@ -159,7 +196,7 @@ def check_disjoint(source: ImageSource, image_sha256: Sequence[str], held_out: S
 
 def _columns(source: ImageSource, classes: np.ndarray) -> np.ndarray:
     """For each sample the column of the model's output that is its class, or -1."""
-    column_of = {str(name): column for column, name in enumerate(classes)}
+    column_of = {class_name(name): column for column, name in enumerate(classes)}
     used = [source.class_names[label] for label in np.unique(source.labels) if label != UNLABELLED]
     unknown = [name for name in used if name not in column_of]
     if unknown or not used:

@@ -77,6 +77,8 @@ class FineTuneResult:
     best_epoch : int
     n_epochs : int
         That were run.
+    n_resumed : int
+        Of these, by an earlier process.
     n_train, n_validation : int
         Images.
 
@@ -90,6 +92,7 @@ class FineTuneResult:
     finetuned: Score
     best_epoch: int
     n_epochs: int
+    n_resumed: int
     n_train: int
     n_validation: int
 
@@ -147,6 +150,8 @@ class Training:
         Counted from 1; 0 when no epoch has ended.
     n_resumed : int
         Epochs that an earlier process ran.
+    diverged : bool
+        Whether training ended at a loss that is no number.
     """
 
     model: keras.Model
@@ -157,6 +162,7 @@ class Training:
     best: list[np.ndarray] = field(default_factory=list)
     best_epoch: int = 0
     n_resumed: int = 0
+    diverged: bool = False
 
     @property
     def n_epochs(self) -> int:
@@ -168,7 +174,8 @@ class Training:
         """Whether all epochs have ended, or the last ones brought nothing."""
         patience = self.schedule.patience
         is_stalled = patience is not None and self.n_epochs - self.best_epoch >= patience
-        return self.n_epochs >= self.schedule.epochs or (is_stalled and self.n_epochs > 0)
+        is_through = self.n_epochs >= self.schedule.epochs or self.diverged
+        return is_through or (is_stalled and self.n_epochs > 0)
 
     def run(self, train: Samples, validation: Samples, advance: Callable[[int], None]) -> None:
         """Train until `is_over`, from wherever the checkpoint has got to.
@@ -194,7 +201,8 @@ class Training:
         advance(self.n_resumed * len(train))
         while not self.is_over:
             self._epoch(train, validation, advance)
-            self._save(optimizer)
+            if not self.diverged:
+                self._save(optimizer)
 
     def _epoch(self, train: Samples, validation: Samples, advance: Callable[[int], None]) -> None:
         started, epoch = perf_counter(), self.n_epochs
@@ -210,8 +218,8 @@ class Training:
         seconds = perf_counter() - started
         loss, accuracy = (totals / len(train)).tolist()
         if not np.isfinite(loss):
-            received = f"a loss of {loss} in epoch {epoch + 1}"
-            raise ConversionError(explain(received, "a finite one", "pass a lower learning_rate"))
+            self.diverged = True
+            return
         found = score(self.model, validation, self.schedule.batch_size, is_probability=self.is_probability)
         values = (
             *(loss, accuracy, found.log_loss, found.accuracy),

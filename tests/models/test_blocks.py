@@ -15,11 +15,11 @@ ARCHITECTURES = {
     "MobileNetV2": (32, 19, ["block_16", "top"]),
     "MobileNetV3Small": (32, 13, ["expanded_conv_10", "top"]),
     "ResNet50": (32, 17, ["conv5_block2", "conv5_block3"]),
-    "ResNet50V2": (32, 18, ["conv5_block3", "top"]),
-    "DenseNet121": (32, 60, ["conv5_block16", "top"]),
+    "ResNet50V2": (32, 17, ["conv5_block2", "conv5_block3"]),
+    "DenseNet121": (32, 59, ["conv5_block15", "conv5_block16"]),
     "EfficientNetB0": (32, 18, ["block7a", "top"]),
     "EfficientNetV2B0": (32, 23, ["block6h", "top"]),
-    "ConvNeXtTiny": (32, 23, ["convnext_tiny_stage_3_block_2", "top"]),
+    "ConvNeXtTiny": (32, 22, ["convnext_tiny_stage_3_block_1", "convnext_tiny_stage_3_block_2"]),
     "Xception": (71, 14, ["block13", "block14"]),
     "InceptionV3": (75, 11, ["mixed9", "mixed10"]),
     "NASNetMobile": (32, 14, ["11", "12"]),
@@ -68,6 +68,17 @@ def test_a_cut_through_branches_keeps_every_tensor_that_crosses_it():
     assert sorted(output.shape[-1] for output in frozen.outputs) == [2, 3]
     values = np.ones((2, 4), np.float32)
     np.testing.assert_array_equal(np.asarray(rest(frozen(values))), np.asarray(network(values)))
+
+
+def test_a_tap_in_the_first_part_comes_out_all_the_same():
+    inputs = keras.Input((4,))
+    first = keras.layers.Dense(3, name="block_0")(inputs)
+    second = keras.layers.Dense(2, name="block_1")(first)
+    network = keras.Model(inputs, [first, second])
+    frozen, rest = cut(network, [network.get_layer("block_1")])
+    values = np.ones((2, 4), np.float32)
+    for found, expected in zip(rest(frozen(values)), network(values), strict=True):
+        np.testing.assert_array_equal(np.asarray(found), np.asarray(expected))
 
 
 @pytest.mark.parametrize("unfreeze", ["last:0", "last:6", "last", "first:1", "ALL", 1, None])

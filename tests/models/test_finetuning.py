@@ -13,7 +13,15 @@ from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression, RidgeClassifier
 from sklearn.neighbors import KNeighborsClassifier
 
-from featx import Augmentation, FineTuner, ImageClassifier, attach_head, load_backbone, to_keras
+from featx import (
+    Augmentation,
+    FeatureExtractor,
+    FineTuner,
+    ImageClassifier,
+    attach_head,
+    load_backbone,
+    to_keras,
+)
 from featx.errors import ConversionError, FeatxWarning, HeadError, SourceError, StoreError, StoreMismatchError
 from featx.models.blocks import blocks_of, parts_of
 from tests.conftest import TINY, TINY_SIZE, make_images, write_class_folder
@@ -195,8 +203,13 @@ class TestGuard:
         assert tuner.result_.n_epochs == tuner.result_.best_epoch + 2 < 30
 
     def test_a_loss_that_is_no_number_is_an_error(self, model, labelled):
-        with pytest.raises(ConversionError, match=r"a loss of nan in epoch \d; expected a finite one"):
-            FineTuner(model, "all", **{**OPTIONS, "learning_rate": 1e30}).fit(*labelled)
+        options = {**OPTIONS, "learning_rate": 1e30}
+        with pytest.raises(ConversionError, match=r"no number in epoch \d; expected a finite one"):
+            FineTuner(model, "all", **options).fit(*labelled)
+        with pytest.warns(FeatxWarning, match=r"training stopped at a loss that is no number"):
+            tuner = FineTuner(model, "all", **{**options, "guard": True}).fit(*labelled)
+        assert tuner.result_.kept == "frozen"
+        assert_equal_weights(tuner.model_, model)
 
     def test_features_that_pixels_beat_are_warned_of(self):
         images = make_images(N_IMAGES, size=TINY_SIZE)
@@ -263,6 +276,26 @@ def attach_head_like(model, class_names):
 
 
 class TestEstimator:
+    @pytest.mark.parametrize(
+        "y", [np.array([1.0, 2.0] * 12), np.array([True, False] * 12), np.array([3, 7] * 12)]
+    )
+    def test_classes_are_what_they_were(self, y, tmp_path):
+        images = make_images(N_IMAGES, size=TINY_SIZE)
+        head = LogisticRegression(C=1e4)
+        classifier = ImageClassifier(TINY, head, store=tmp_path / "cache").fit(images, y)
+        tuner = classifier.fine_tune(images, y, epochs=1, verbose=0, sample_weight=np.ones(N_IMAGES))
+        assert tuner.predict(images).dtype.kind == y.dtype.kind
+        np.testing.assert_array_equal(tuner.classes_, classifier.classes_)
+        assert tuner.score(images, y) > 0.9
+
+    def test_several_taps_train_as_one_does(self, tmp_path):
+        images = make_images(N_IMAGES, size=TINY_SIZE)
+        extractor = FeatureExtractor(residual_network(), preprocessing="unit", taps=("block_0", "block_1"))
+        y = np.array(["dark", "light"] * 12)
+        classifier = ImageClassifier(extractor, LogisticRegression(), store=tmp_path / "cache").fit(images, y)
+        tuner = classifier.fine_tune(images, y, epochs=1, groups=[str(index // 2) for index in range(24)])
+        assert (tuner.result_.n_train % 2, tuner.plan_.blocks) == (0, ("block_1",))
+
     def test_it_predicts_images_of_any_kind(self, model, labelled, tmp_path):
         folder = write_class_folder(tmp_path / "images", n_images=8)
         images, y = labelled
@@ -345,6 +378,7 @@ tuner = FineTuner(
     augmentation=Augmentation("horizontal", rotation_degrees=10),
 ).fit(images["images"], images["y"])
 np.savez(sys.argv[4], *tuner.model_.get_weights())
+print(tuner.result_.n_resumed)
 """
 
 
@@ -368,7 +402,8 @@ class TestCheckpoint:
             killed.send_signal(signal.SIGKILL)
         assert checkpoint.exists()
         assert not (tmp_path / "killed.npz").exists()
-        subprocess.run(command("killed"), capture_output=True, check=True)
+        resumed = subprocess.run(command("killed"), capture_output=True, text=True, check=True)
+        assert (int(whole.stdout), 0 < int(resumed.stdout) <= 5) == (0, True)
         with np.load(tmp_path / "whole.npz") as expected, np.load(tmp_path / "killed.npz") as found:
             assert sorted(found) == sorted(expected)
             for name in expected:
@@ -388,8 +423,12 @@ class TestCheckpoint:
         for change in ({"learning_rate": 1e-3}, {"unfreeze": "all"}, {"random_state": 1}):
             with pytest.raises(StoreMismatchError, match=f"of another run; .*{next(iter(change))}: found"):
                 FineTuner(model, **{**OPTIONS, "checkpoint": path, **change}).fit(*labelled)
-        with pytest.raises(StoreMismatchError, match="images_sha256"):
+        with pytest.raises(StoreMismatchError, match="train_sha256"):
             FineTuner(model, **{**OPTIONS, "checkpoint": path}).fit(labelled[0][::-1], labelled[1])
+        # The same images on other sides of the split.
+        groups = [str(index // 3) for index in range(N_IMAGES)]
+        with pytest.raises(StoreMismatchError, match="validation_sha256"):
+            FineTuner(model, **{**OPTIONS, "checkpoint": path}).fit(*labelled, groups=groups)
         assert path.read_bytes() == before
 
 
@@ -434,6 +473,13 @@ class TestBadInput:
         head = KNeighborsClassifier(3).fit(backbone.model.predict_on_batch(images), y)
         with pytest.raises(ConversionError, match="a head of steps; expected one that has a gradient"):
             FineTuner(attach_head(backbone, to_keras(head), head.classes_), **OPTIONS).fit(images, y)
+
+    def test_weights_and_groups_that_belong_to_nothing(self, model, labelled):
+        with pytest.raises(HeadError, match="class_weight for cow; expected classes among cat, dog"):
+            FineTuner(model, class_weight={"cow": 2.0}).fit(*labelled)
+        for n_groups in (3, 30):
+            with pytest.raises(HeadError, match=f"{n_groups} groups for 24 images"):
+                FineTuner(model).fit(*labelled, groups=["a"] * n_groups)
 
     def test_one_class_in_the_validation_part(self, model, labelled):
         images, y = labelled
