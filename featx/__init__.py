@@ -55,6 +55,7 @@ _HOMES = {
     "featx.heads.spaces": ("HeadSpec", "list_heads", "register_head"),
     "featx.heads.splits": ("holdout_split",),
     "featx.insight.evaluation": ("Evaluation", "evaluate"),
+    "featx.insight.ranking": ("FeatureRank", "rank_features"),
     "featx.insight.report": ("plot_history",),
     "featx.models.attachment": ("attach_head",),
     "featx.models.augmentation": ("Augmentation",),
