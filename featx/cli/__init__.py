@@ -15,7 +15,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from featx.cli import features, heads, models
+from featx.cli import features, heads, models, ranking
 from featx.cli.printing import show_warning
 from featx.cli.quiet import QuietTensorFlow
 from featx.errors import DecodeError, FeatxError, printable
@@ -51,6 +51,7 @@ app.command()(features.extract)
 app.command()(heads.search)
 app.command()(heads.evaluate)
 app.command()(heads.predict)
+app.command()(ranking.rank)
 app.command()(models.finetune)
 app.command()(models.export)
 app.add_typer(features.store_app, name="store")
