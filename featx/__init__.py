@@ -54,6 +54,7 @@ _HOMES = {
     "featx.heads.search": ("HeadSearch",),
     "featx.heads.spaces": ("HeadSpec", "list_heads", "register_head"),
     "featx.heads.splits": ("holdout_split",),
+    "featx.insight.comparison": ("Comparison", "compare"),
     "featx.insight.evaluation": ("Evaluation", "evaluate"),
     "featx.insight.ranking": ("FeatureRank", "rank_features"),
     "featx.insight.report": ("plot_history",),

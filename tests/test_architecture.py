@@ -19,7 +19,7 @@ PACKAGE = ROOT / "featx"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 # Stages from the bottom up: what of featx each may import besides itself.
-FOUNDATION = {"errors", "checks", "files", "folders", "hdf5", "progress"}
+FOUNDATION = {"errors", "checks", "files", "folders", "hdf5", "progress", "views"}
 STAGES = {
     "foundation": set(),
     "images": {"foundation"},
@@ -59,6 +59,7 @@ MANY_PARAMETERS_ALLOWED = {
     "featx.features.extractor:FeatureExtractor.__init__",
     "featx.heads.search:HeadSearch.__init__",
     "featx.classifier:ImageClassifier.__init__",
+    "featx.insight.comparison:compare",
     "featx.models.finetuning:FineTuner.__init__",
     "featx.models.probe:fine_tune_probe",
     "featx.features.extraction:extract",

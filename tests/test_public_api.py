@@ -20,7 +20,7 @@ CONTRACT = {
     *("BackboneSpec", "register_backbone", "list_backbones", "load_backbone"),
     *("FeatureExtractor", "extract", "FeatureStore", "FeatureSet", "ExtractionSpec"),
     *("HeadSpec", "register_head", "list_heads", "HeadSearch", "save_head", "load_head"),
-    *("evaluate", "Evaluation", "ImageClassifier"),
+    *("evaluate", "Evaluation", "compare", "Comparison", "ImageClassifier"),
     *("to_keras", "check_parity", "register_converter", "ConversionError", "ParityError"),
     *("attach_head", "export_model", "load_exported"),
     *("FeatxError", "SourceError", "DecodeError", "BackboneError", "StoreError", "StoreCorruptError"),
@@ -31,6 +31,7 @@ CONTRACT = {
 NEED_NO_EXAMPLE = {name for name in featx.__all__ if name.endswith(("Error", "Warning"))} | {
     "ImageSource",  # abstract
     "Evaluation",  # made by evaluate
+    "Comparison",  # made by compare
 }
 
 
@@ -87,6 +88,7 @@ def test_the_first_parameters_are_those_of_the_contract():
         "load_backbone": ["backbone", "pooling", "taps", "input_size"],
         "HeadSearch": ["heads", "scoring", "cv", "refit"],
         "evaluate": ["head", "X", "y", "class_names", "groups"],
+        "compare": ["a", "b", "X", "y"],
         "to_keras": ["head"],
         "check_parity": ["head", "model", "X", "atol"],
         "register_converter": ["estimator_type"],

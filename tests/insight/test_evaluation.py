@@ -7,7 +7,6 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.datasets import load_digits, load_iris
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression
@@ -15,10 +14,8 @@ from sklearn.metrics import (
     accuracy_score,
     balanced_accuracy_score,
     confusion_matrix,
-    f1_score,
     log_loss,
     precision_recall_fscore_support,
-    precision_score,
     recall_score,
     roc_auc_score,
 )
@@ -26,55 +23,14 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.svm import SVC, LinearSVC
 
 from featx import HeadError, evaluate
-from featx.insight import evaluation as module
-from featx.insight.evaluation import _bootstrap, _label_metrics, _probability_metrics, _score_metrics
-
-each_problem = pytest.mark.parametrize(
-    ("seed", "n_classes"), [(0, 2), (1, 2), (2, 3), (3, 5)], ids=["binary", "binary again", "three", "five"]
-)
-
-
-class LabelHead(ClassifierMixin, BaseEstimator):
-    """A head whose answers are its features: the predicted class stands in the first column."""
-
-    def __init__(self, n_classes=2):
-        self.n_classes = n_classes
-
-    def fit(self, X=None, y=None):  # noqa: ARG002 - scikit-learn's signature
-        self.classes_ = np.arange(self.n_classes)
-        return self
-
-    def predict(self, X):
-        return np.asarray(X)[:, 0].astype(int)
-
-
-class ProbabilityHead(LabelHead):
-    """A head whose features are its probabilities."""
-
-    def predict_proba(self, X):
-        return np.asarray(X)
-
-    def predict(self, X):
-        return np.asarray(X).argmax(axis=1)
-
-
-def draw_problem(seed, n_classes, n_samples=200, *, n_steps=20):
-    """Probabilities in few steps, so that many are tied, and classes that follow them more or less."""
-    rng = np.random.default_rng(seed)
-    probabilities = rng.multinomial(n_steps, rng.dirichlet(np.ones(n_classes), n_samples)) / n_steps
-    y = np.array([rng.choice(n_classes, p=row / row.sum()) for row in probabilities + 0.1])
-    return probabilities, y
+from featx.insight import metrics as module
+from featx.insight.metrics import bootstrap
+from tests.insight.problems import LabelHead, ProbabilityHead, area, draw_problem, each_problem
 
 
 def evaluate_probabilities(probabilities, y, **options):
     options = {"n_resamples": 50} | options
     return evaluate(ProbabilityHead(probabilities.shape[1]).fit(), probabilities, y, **options)
-
-
-def area(y, probabilities, **options):
-    if probabilities.shape[1] == 2:
-        return roc_auc_score(y, probabilities[:, 1], **options)
-    return roc_auc_score(y, probabilities, multi_class="ovr", average="macro", **options)
 
 
 def expected_calibration_error(y, probabilities, n_bins=15):
@@ -159,39 +115,6 @@ def test_a_head_that_only_classifies_has_no_area():
     assert (found.roc_auc, found.roc_auc_ci, found.log_loss, found.ece) == (None,) * 4
 
 
-# --------------------------------------------------------------------------------------------- weights
-
-
-@each_problem
-def test_weighted_metrics_are_scikit_learns(seed, n_classes):
-    # A resample is a vector of counts, so this is what the intervals are made of.
-    probabilities, y = draw_problem(seed, n_classes)
-    predicted, classes = probabilities.argmax(axis=1), range(n_classes)
-    weights = np.random.default_rng(seed).integers(0, 4, (3, len(y))).astype(float)
-    labels = _label_metrics(y, predicted, n_classes)(weights)
-    scores = _score_metrics(y, probabilities)(weights)
-    losses = _probability_metrics(y, probabilities)(weights)
-    for row, weight in enumerate(weights):
-        w = {"sample_weight": weight}
-        assert labels["accuracy"][row] == pytest.approx(accuracy_score(y, predicted, **w))
-        assert labels["balanced_accuracy"][row] == pytest.approx(balanced_accuracy_score(y, predicted, **w))
-        assert scores["roc_auc"][row] == pytest.approx(area(y, probabilities, **w))
-        assert losses["log_loss"][row] == pytest.approx(log_loss(y, probabilities, **w))
-        for name, score in {"precision": precision_score, "recall": recall_score, "f1": f1_score}.items():
-            expected = score(y, predicted, labels=classes, average=None, **w)
-            assert labels[name][row].tolist() == pytest.approx(expected.tolist())
-
-
-def test_a_weight_of_two_is_a_sample_that_stands_twice():
-    probabilities, y = draw_problem(0, 3)
-    counts = np.random.default_rng(0).integers(0, 3, len(y))
-    rows = np.repeat(np.arange(len(y)), counts)
-    weighted = _probability_metrics(y, probabilities)(counts[None].astype(float))
-    repeated = evaluate_probabilities(probabilities[rows], y[rows])
-    assert weighted["ece"][0] == pytest.approx(repeated.ece)
-    assert weighted["log_loss"][0] == pytest.approx(repeated.log_loss)
-
-
 # ------------------------------------------------------------------------------------------- intervals
 
 
@@ -201,7 +124,7 @@ def test_intervals_are_those_of_a_loop_that_draws_samples_and_calls_scikit_learn
     probabilities, y = draw_problem(seed, n_classes, n_samples=120)
     groups = np.arange(120) // 3 if grouped else None
     draws = {"accuracy": [], "balanced_accuracy": [], "roc_auc": [], "log_loss": [], "ece": []}
-    for counts in np.concatenate(list(_bootstrap(120, groups, 60, random_state=7))):
+    for counts in np.concatenate(list(bootstrap(120, groups, 60, random_state=7))):
         rows = np.repeat(np.arange(120), counts.astype(int))
         truth, drawn = y[rows], probabilities[rows]
         draws["accuracy"].append(accuracy_score(truth, drawn.argmax(axis=1)))
@@ -214,27 +137,11 @@ def test_intervals_are_those_of_a_loop_that_draws_samples_and_calls_scikit_learn
         assert getattr(found, f"{name}_ci") == pytest.approx(np.quantile(values, [0.025, 0.975])), name
 
 
-def test_a_resample_draws_as_many_samples_as_there_are():
-    (counts,) = _bootstrap(50, None, 200, random_state=0)
-    assert counts.shape == (200, 50)
-    assert (counts.sum(axis=1) == 50).all()
-    # Every sample is drawn as often as any other: 200 times, give or take five standard deviations.
-    assert np.abs(counts.sum(axis=0) - 200).max() < 5 * np.sqrt(200)
-
-
-def test_a_resample_draws_whole_groups():
-    groups = np.array(["a", "b", "b", "c", "c", "c"])
-    (counts,) = _bootstrap(6, groups, 100, random_state=0)
-    assert (counts[:, 1] == counts[:, 2]).all()
-    assert (counts[:, 3:] == counts[:, 3:4]).all()
-    assert (counts[:, [0, 1, 3]].sum(axis=1) == 3).all()
-
-
 def test_blocks_change_nothing(monkeypatch):
     probabilities, y = draw_problem(0, 3)
     whole = evaluate_probabilities(probabilities, y)
     monkeypatch.setattr(module, "_BLOCK_BYTES", 8 * len(y) * 7)
-    assert len(list(_bootstrap(len(y), None, 50, 0))) == 8
+    assert len(list(bootstrap(len(y), None, 50, 0))) == 8
     in_blocks = evaluate_probabilities(probabilities, y)
     assert in_blocks.accuracy_ci == whole.accuracy_ci
     assert in_blocks.log_loss_ci == pytest.approx(whole.log_loss_ci)
@@ -416,3 +323,49 @@ def test_pairwise_decisions_rank_no_class():
     X, y = load_iris(return_X_y=True)
     assert evaluate(SVC(decision_function_shape="ovo").fit(X, y), X, y).roc_auc is None
     assert evaluate(SVC(decision_function_shape="ovr").fit(X, y), X, y).roc_auc > 0.9
+
+
+# ------------------------------------------------------------------------------------------------ views
+
+
+def draw_images(seed=0, n_images=60, n_classes=3):
+    """Rows that are one to four views of images, mixed."""
+    rng = np.random.default_rng(seed)
+    images = rng.permutation(np.repeat(np.arange(n_images), rng.integers(1, 5, n_images)))
+    probabilities, _ = draw_problem(seed, n_classes, len(images))
+    return images, probabilities, rng.integers(0, n_classes, n_images)
+
+
+def test_views_are_averaged_before_anything_is_scored():
+    images, probabilities, y = draw_images()
+    found = evaluate_probabilities(probabilities, y[images], images=images)
+    order = list(dict.fromkeys(images.tolist()))
+    means = np.array([probabilities[images == image].mean(axis=0) for image in order])
+    assert found.n_samples == len(order) == 60
+    assert found == evaluate_probabilities(means, y[order])
+
+
+def test_images_with_groups_are_resampled_by_group():
+    images, probabilities, y = draw_images()
+    order = np.array(list(dict.fromkeys(images.tolist())))
+    means = np.array([probabilities[images == image].mean(axis=0) for image in order])
+    found = evaluate_probabilities(probabilities, y[images], images=images, groups=images // 3)
+    assert found == evaluate_probabilities(means, y[order], groups=order // 3)
+    assert found != evaluate_probabilities(means, y[order])
+
+
+def test_images_of_one_view_change_nothing():
+    probabilities, y = draw_problem(0, 3)
+    names = [f"{row}.jpg" for row in range(len(y))]
+    assert evaluate_probabilities(probabilities, y, images=names) == evaluate_probabilities(probabilities, y)
+
+
+def test_averaging_views_beats_any_one_of_them():
+    rng = np.random.default_rng(0)
+    y = np.repeat(rng.integers(0, 2, 300), 5)
+    seen = 0.5 + 0.1 * (2 * y - 1) + 0.3 * rng.normal(size=len(y))
+    positive = np.clip(seen, 0, 1)
+    probabilities = np.stack([1 - positive, positive], axis=1)
+    alone = evaluate_probabilities(probabilities, y)
+    together = evaluate_probabilities(probabilities, y, images=np.repeat(np.arange(300), 5))
+    assert together.accuracy > alone.accuracy + 0.05
