@@ -23,9 +23,10 @@ from featx.features.feature_set import FeatureSet
 from featx.features.fingerprint import ExtractionSpec
 from featx.features.run import ExtractionReport, Failure
 from featx.files import StrPath, atomic_write
+from featx.heads.holdout import holdout_split
 from featx.heads.persistence import ModelFile
 from featx.heads.search import HeadSearch
-from featx.heads.splits import check_classes, holdout_split
+from featx.heads.splits import check_classes
 from featx.images.base import LABELS_COME_FROM, UNLABELLED, ImageSource
 from featx.insight.evaluation import Evaluation, evaluate
 

@@ -22,7 +22,7 @@ from featx.features.extractor import tags_for_images
 from featx.features.folding import copy_model
 from featx.features.keras_models import weights_digest
 from featx.files import StrPath, arrays_sha256, check_target, sha256_hex
-from featx.heads.splits import holdout_split
+from featx.heads.holdout import holdout_split
 from featx.images.base import ImageSource
 from featx.images.sources import as_source
 from featx.models.augmentation import Augmentation

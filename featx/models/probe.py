@@ -16,7 +16,7 @@ from featx.errors import HeadError
 from featx.features.extraction import merge_groups
 from featx.features.feature_set import FeatureSet
 from featx.features.frozen import Backbone
-from featx.heads.splits import holdout_split
+from featx.heads.holdout import holdout_split
 from featx.models.attachment import attach_head
 from featx.models.conversion import to_keras
 from featx.models.finetuning import FineTuner

@@ -265,10 +265,11 @@ def test_a_head_with_probabilities_is_not_calibrated():
 
 @pytest.mark.parametrize("n_copies", [1, 3])
 def test_calibration_serves_a_class_too_small_for_five_folds(n_copies):
-    X = np.random.default_rng(0).normal(size=(43, 4)).repeat(n_copies, axis=0)
-    y = np.array([0] * 20 + [1] * 20 + [2] * 3).repeat(n_copies)
-    cv = StratifiedShuffleSplit(2, test_size=0.4, random_state=0).split(X, y)
-    search = HeadSearch(LINEAR_SVM, cv=list(cv)).fit(X, y, np.arange(43).repeat(n_copies))
+    images, classes = np.arange(43).repeat(n_copies), np.array([0] * 20 + [1] * 20 + [2] * 3)
+    X, y = np.random.default_rng(0).normal(size=(43, 4))[images], classes[images]
+    drawn = StratifiedShuffleSplit(2, test_size=0.4, random_state=0).split(classes, classes)
+    cv = [tuple(np.flatnonzero(np.isin(images, part)) for part in fold) for fold in drawn]
+    search = HeadSearch(LINEAR_SVM, cv=cv).fit(X, y, images)
     assert search.predict_proba(X).shape == (len(y), 3)
 
 
@@ -391,14 +392,14 @@ def test_a_failing_candidate_costs_only_itself():
 
 
 def test_a_candidate_that_fails_in_one_fold_is_out():
-    # The first fold trains on one class, which neighbours can and a regression cannot.
+    # The first fold trains on two samples, which a regression can and three neighbours cannot.
     y = np.array([0, 0, 0, 1, 1, 1])
-    folds = [(np.array([0, 1]), np.array([2, 5])), (np.array([0, 1, 3, 4]), np.array([2, 5]))]
-    neighbour = HeadSpec("neighbour", KNeighborsClassifier(1), {})
-    with pytest.warns(FeatxWarning, match="bare with .* failed"):
-        search = HeadSearch([BARE_LOGISTIC, neighbour], cv=folds).fit(y[:, None].astype(float), y)
-    assert search.best_head_ == "neighbour"
-    assert search.cv_results_["mean_test_score"][-1] == 0.75
+    folds = [(np.array([0, 3]), np.array([2, 5])), (np.array([0, 1, 3, 4]), np.array([2, 5]))]
+    neighbours = HeadSpec("neighbours", KNeighborsClassifier(3), {})
+    with pytest.warns(FeatxWarning, match="neighbours with .* failed"):
+        search = HeadSearch([neighbours, BARE_LOGISTIC], cv=folds).fit(y[:, None].astype(float), y)
+    assert search.best_head_ == BARE_LOGISTIC.name
+    assert np.isnan(search.cv_results_["mean_test_score"][0])
 
 
 def test_when_every_candidate_fails_alike_the_error_gives_the_reason_once():

@@ -1,9 +1,10 @@
-"""Folds and the held-out part: stratified, seeded, and never parting a group."""
+"""Folds: stratified, seeded, never parting a group, and held to it whoever makes them."""
 
 import numpy as np
 import pytest
 from sklearn.model_selection import (
     GroupKFold,
+    KFold,
     ShuffleSplit,
     StratifiedGroupKFold,
     StratifiedKFold,
@@ -11,25 +12,14 @@ from sklearn.model_selection import (
 )
 from sklearn.neighbors import KNeighborsClassifier
 
-from featx import HeadError, holdout_split
-from featx.heads.splits import check_classes, fewest_members, has_groups, make_folds
-
-each_seed = pytest.mark.parametrize("seed", range(5))
-
-
-def draw_problem(seed, n_samples=120, n_classes=3, n_groups=40):
-    """Classes and groups that have nothing to do with each other."""
-    rng = np.random.default_rng(seed)
-    return rng.integers(0, n_classes, n_samples), rng.integers(0, n_groups, n_samples)
+from featx import HeadError
+from featx.heads.splits import check_classes, check_folds, fewest_members, has_groups, make_folds
+from tests.heads.problems import draw_problem, each_seed, noisy_views
 
 
 def same_folds(some, others):
     pairs = zip(some, others, strict=True)
     return all(np.array_equal(a, b) for fold, other in pairs for a, b in zip(fold, other, strict=True))
-
-
-def share_of_classes(y):
-    return np.bincount(y, minlength=3) / len(y)
 
 
 # -------------------------------------------------------------------------------------------- folds
@@ -162,107 +152,249 @@ def test_fewest_members_are_those_of_the_smallest_class(groups, expected):
     assert fewest_members(np.array([0, 0, 0, 1, 1]), groups) == expected
 
 
-# ----------------------------------------------------------------------------------- the held-out part
-
-
-@each_seed
-@pytest.mark.parametrize("grouped", [False, True])
-def test_the_two_parts_are_sorted_and_hold_every_sample_once(seed, grouped):
-    y, groups = draw_problem(seed)
-    train, test = holdout_split(y, groups if grouped else None, random_state=seed)
-    assert all(np.array_equal(part, np.unique(part)) for part in (train, test))
-    assert np.array_equal(np.union1d(train, test), np.arange(len(y)))
-    assert not np.intersect1d(train, test).size
-
-
-@pytest.mark.parametrize("test_size", [0.1, 0.25, 0.3, 0.5, 0.75])
-def test_test_size_is_met_and_the_classes_keep_their_shares(test_size):
-    y, _ = draw_problem(0, n_samples=300)
-    _, test = holdout_split(y, test_size=test_size)
-    assert len(test) == np.ceil(test_size * len(y))
-    assert np.abs(share_of_classes(y[test]) - share_of_classes(y)).max() < 1 / len(test)
-
-
-@each_seed
-@pytest.mark.parametrize("test_size", [0.02, 0.1, 0.25, 0.5, 0.75])
-def test_with_groups_test_size_is_met_within_a_group(seed, test_size):
-    y, groups = draw_problem(seed, n_samples=600, n_groups=200)
-    train, test = holdout_split(y, groups, test_size=test_size, random_state=seed)
-    assert not set(groups[train]) & set(groups[test])
-    assert abs(len(test) - test_size * len(y)) <= np.bincount(groups).max()
-    shares = np.bincount(y[test], minlength=3) / np.bincount(y)
-    assert np.abs(shares - test_size).max() < 0.03
-
-
-def test_the_largest_group_is_not_always_set_aside():
-    # Which group is tested on must be left to chance: the largest one may be unlike the others.
-    y, groups = np.array([0, 1] * 30), np.repeat(np.arange(30), 2)
-    groups[:8] = 0
-    is_tested = [0 in holdout_split(y, groups, random_state=seed)[1] for seed in range(20)]
-    assert 0 < sum(is_tested) < 20
-
-
-def test_a_class_of_two_groups_is_on_both_sides():
-    y = np.array([0] * 40 + [1] * 4)
-    groups = np.array([*range(20), *range(20), 20, 20, 21, 21])
-    for seed in range(5):
-        assert all(1 in y[part] for part in holdout_split(y, groups, random_state=seed))
-
-
-def test_strata_take_the_place_of_the_classes():
-    y, strata = draw_problem(0, n_samples=200, n_groups=4)
-    _, test = holdout_split(y, strata=strata, test_size=0.5)
-    assert np.abs(np.bincount(strata[test]) - np.bincount(strata) / 2).max() <= 1
-    groups = np.arange(200) // 2
-    _, test = holdout_split(y, groups, strata=np.repeat(strata[:100], 2), test_size=0.5)
-    assert np.abs(np.bincount(np.repeat(strata[:100], 2)[test]) - np.bincount(strata[:100])).max() <= 2
+# ------------------------------------------------------------------------------------------- repeats
 
 
 @pytest.mark.parametrize("grouped", [False, True])
-def test_the_seed_decides_what_is_set_aside(grouped):
+def test_repeats_are_the_folds_of_one_seed_after_another(grouped):
     y, groups = draw_problem(0)
     grouping = groups if grouped else None
-    test = holdout_split(y, grouping, random_state=1)[1]
-    assert np.array_equal(test, holdout_split(y, grouping, random_state=1)[1])
-    assert not np.array_equal(test, holdout_split(y, grouping, random_state=2)[1])
+    found = make_folds(y, grouping, cv=3, random_state=7, n_repeats=3)
+    expected = [make_folds(y, grouping, cv=3, random_state=seed) for seed in (7, 8, 9)]
+    assert same_folds(found, [fold for folds in expected for fold in folds])
+    assert not same_folds(expected[0], expected[1])
 
 
-@pytest.mark.parametrize("test_size", [0, 1, -0.1, 1.5, 10, float("nan")])
-def test_a_test_size_that_is_no_share_is_refused(test_size):
-    with pytest.raises(HeadError, match="a share between 0 and 1"):
-        holdout_split(np.array([0, 1] * 8), test_size=test_size)
+def test_repeats_without_a_seed_begin_at_0():
+    y, _ = draw_problem(0)
+    assert same_folds(make_folds(y, n_repeats=2), make_folds(y, n_repeats=2, random_state=0))
+
+
+@pytest.mark.parametrize("n_repeats", [0, 1.5, True])
+def test_a_number_of_repeats_that_is_none_is_refused(n_repeats):
+    with pytest.raises(HeadError, match="n_repeats="):
+        make_folds(np.array([0, 1] * 5), n_repeats=n_repeats)
+
+
+def test_repeats_beyond_the_last_seed_are_refused():
+    with pytest.raises(HeadError, match=r"n_repeats - 1=4294967296; expected an integer"):
+        make_folds(np.array([0, 1] * 5), n_repeats=2, random_state=2**32 - 1)
+
+
+@pytest.mark.parametrize("options", [{"n_repeats": 2}, {"strata": [0, 1] * 5}])
+def test_folds_of_ones_own_are_neither_repeated_nor_stratified(options):
+    with pytest.raises(HeadError, match=f"cv of type KFold with {next(iter(options))}; expected a number"):
+        make_folds(np.array([0, 1] * 5), cv=KFold(2), **options)
+
+
+# --------------------------------------------------------------------------------------------- strata
+
+
+@each_seed
+@pytest.mark.parametrize("grouped", [False, True])
+def test_folds_have_every_combination_of_two_columns_in_equal_shares(seed, grouped):
+    y, _ = draw_problem(seed, n_samples=240)
+    kind = np.random.default_rng(seed + 50).choice(["mono", "poly"], len(y))
+    groups = None
+    if grouped:
+        groups = np.arange(480) % 240
+        y, kind = np.tile(y, 2), np.tile(kind, 2)
+    both = np.unique([f"{a} {b}" for a, b in zip(y, kind, strict=True)], return_inverse=True)[1]
+    n_copies = 1 + grouped
+    for _, test in make_folds(y, groups, cv=4, random_state=seed, strata=[y, kind]):
+        # StratifiedGroupKFold fills its folds greedily: a group more or less than samples would be.
+        assert np.abs(np.bincount(both[test]) - np.bincount(both) / 4).max() <= n_copies * (1 + grouped)
+
+
+def test_strata_of_one_column_are_stratified_by_like_classes():
+    y, strata = draw_problem(0, n_groups=4)
+    expected = StratifiedKFold(3, shuffle=True, random_state=0).split(y, strata)
+    assert same_folds(make_folds(y, cv=3, random_state=0, strata=strata), expected)
+
+
+@pytest.mark.parametrize("grouped", [False, True])
+def test_rare_combinations_do_not_stop_the_folds(grouped):
+    y, groups = draw_problem(0)
+    rare = np.arange(len(y)) // 2
+    folds = make_folds(y, groups if grouped else None, cv=4, random_state=0, strata=[y, rare])
+    for _, test in folds:
+        # Every combination is rare, and so the leading column is what is stratified by.
+        slack = 1 if not grouped else np.bincount(groups).max()
+        assert np.abs(np.bincount(y[test]) - np.bincount(y) / 4).max() <= slack
+
+
+def test_strata_that_keep_a_class_out_of_a_training_part_are_refused():
+    # All of class 1 is tested at once: strata that say nothing of it leave that to chance.
+    y, groups = np.array([0] * 12 + [1] * 2), [*range(12), 12, 13]
+    messages = set()
+    for seed in range(40):
+        try:
+            make_folds(y, groups, cv=2, random_state=seed, strata=np.zeros(14))
+        except HeadError as error:
+            messages.add(str(error).partition(";")[0])
+    assert messages == {f"received none of the class 1 to train on in fold {fold}" for fold in (0, 1)}
+
+
+# ----------------------------------------------------------------------------------------- many labels
+
+
+def draw_labels(seed=0, n_samples=120, n_groups=40):
+    rng = np.random.default_rng(seed)
+    return (rng.random((n_samples, 3)) < [0.5, 0.2, 0.7]).astype(int), rng.integers(0, n_groups, n_samples)
+
+
+@pytest.mark.parametrize("random_state", [None, 3])
+def test_folds_of_several_labels_are_shuffled(random_state):
+    y, groups = draw_labels()
+    seed = random_state or 0
+    expected = KFold(4, shuffle=True, random_state=seed).split(y)
+    assert same_folds(make_folds(y, cv=4, random_state=random_state), expected)
+    expected = GroupKFold(4, shuffle=True, random_state=seed).split(y, groups=groups)
+    assert same_folds(make_folds(y, groups, cv=4, random_state=random_state), expected)
+
+
+def test_folds_of_several_labels_may_have_strata():
+    y, _ = draw_labels()
+    for _, test in make_folds(y, cv=4, random_state=0, strata=y):
+        assert np.abs(y[test].sum(axis=0) - y.sum(axis=0) / 4).max() <= 4
+    found = make_folds(y, cv=4, random_state=0, strata=y[:, 1])
+    assert same_folds(found, StratifiedKFold(4, shuffle=True, random_state=0).split(y, y[:, 1]))
+
+
+def test_folds_of_several_labels_may_be_repeated():
+    y, _ = draw_labels()
+    expected = [*make_folds(y, cv=2, random_state=0), *make_folds(y, cv=2, random_state=1)]
+    assert same_folds(make_folds(y, cv=2, n_repeats=2), expected)
 
 
 @pytest.mark.parametrize(
-    ("y", "options", "message"),
+    ("column", "groups", "message"),
     [
-        ([0] * 8, {}, "one class only"),
-        ([0] * 8 + [1], {}, "the class 1 with 1 sample"),
-        ([0] * 8 + [1] * 2, {"groups": [*range(8), 8, 8]}, "the class 1 with 2 samples in 1 group"),
-        ([0, 1] * 8, {"test_size": 0.01}, "cannot be split by test_size=0.01"),
-        ([0, 1] * 8, {"test_size": 0.01, "groups": np.arange(16) // 2}, "nothing to test on"),
-        ([0] * 30 + [1] * 2, {"test_size": 0.9}, "none of the class 1 to train on"),
-        ([0] * 30 + [1] * 4, {"test_size": 0.9, "groups": np.arange(34) // 2}, "none of the class 1"),
-        ([0, 1] * 8, {"strata": range(16)}, "cannot be split"),
-        ([0, 1] * 8, {"strata": range(3)}, "inconsistent numbers of samples"),
-        ([0, 1] * 8, {"groups": [0, 0]}, "inconsistent numbers of samples"),
+        ([0] * 8, None, "the label dog with positives in 0 samples; expected 2 samples or more for 3 folds"),
+        ([0] * 7 + [1], None, "the label dog with positives in 1 sample;"),
+        ([1] * 7 + [0], None, "the label dog with negatives in 1 sample;"),
+        ([1, 1] + [0] * 6, [0, 0, 1, 2, 3, 4, 5, 6], "positives in 2 samples in 1 group; expected 2 groups"),
+        ([0, 1] * 4, [0, 0, 0, 0, 1, 1, 1, 1], "labels of 8 samples in 2 groups; expected 3 groups or more"),
     ],
 )
-def test_what_cannot_be_split_is_refused(y, options, message):
-    with pytest.raises(ValueError, match=message):
-        holdout_split(np.array(y), **options)
+def test_a_label_that_cannot_be_in_every_training_part_is_refused_by_name(column, groups, message):
+    with pytest.raises(HeadError, match=message):
+        check_classes(np.stack([[0, 1] * 4, column], axis=1), groups, 3, ["cat", "dog"])
+
+
+def test_a_label_of_two_positives_is_accepted():
+    check_classes(np.stack([[0, 1] * 4, [1, 1] + [0] * 6], axis=1), None, 5)
+
+
+def test_a_label_whose_positives_are_all_tested_at_once_is_refused():
+    y = np.array([[1], [1], [0], [0], [0], [0], [0], [0]])
+    messages = set()
+    for seed in range(40):
+        try:
+            make_folds(y, cv=2, random_state=seed)
+        except HeadError as error:
+            messages.add(str(error).partition(";")[0])
+    assert messages == {f"received no positive of the label 0 to train on in fold {fold}" for fold in (0, 1)}
+    with pytest.raises(HeadError, match="no negative of the label 0 to train on in fold 0"):
+        make_folds(1 - y, cv=[(np.arange(2, 8), np.arange(2))])
+
+
+@pytest.mark.parametrize(
+    ("y", "message"),
+    [
+        ([[0, 2], [1, 0]], "the label value 2; expected 0 or 1"),
+        ([[0.5], [1]], "the label value 0.5"),
+        (np.zeros((4, 2, 2)), r"y of shape \(4, 2, 2\)"),
+        (np.zeros((4, 0)), r"y of shape \(4, 0\)"),
+    ],
+)
+def test_labels_of_another_kind_are_refused(y, message):
+    with pytest.raises(HeadError, match=message):
+        make_folds(np.array(y), cv=2)
+
+
+def test_fewest_members_of_several_labels_are_of_the_rarest_side():
+    y = np.array([[0, 1], [0, 1], [1, 1], [1, 1], [1, 0]])
+    assert fewest_members(y, None) == 1
+    assert fewest_members(y[:, :1], None) == 2
+    assert fewest_members(y[:, :1], [0, 0, 1, 2, 3]) == 1
+
+
+# ------------------------------------------------------------------------------ what folds are held to
+
+
+Y = np.array([0, 1, 0, 1, 0, 1])
+GROUPS = ["a", "b", "b", "c", "c", "a"]
+
+
+@pytest.mark.parametrize(
+    ("fold", "groups", "message"),
+    [
+        (([0, 1, 2], [3, 6]), None, "the index 6 in fold 1; expected 0 to 5"),
+        (([0, 1, -1], [3]), None, "the index -1 in fold 1; expected 0 to 5"),
+        (([0, 1, 2], [2, 3]), None, "sample 2 in both parts of fold 1"),
+        (([0, 2], [1, 3]), None, "none of the class 1 to train on in fold 1"),
+        (([], [1, 3]), None, "none of the class 0 to train on in fold 1"),
+        (([0, 1], []), None, "nothing to test on in fold 1"),
+        (([0, 1, 5], [2, 3]), GROUPS, "the group b in both parts of fold 1; expected whole groups"),
+        (([True, True, False], [False, False, True]), None, "type bool .* in fold 1; expected indices"),
+        (([0.0, 1.0], [2.0]), None, "type float64 .* in fold 1"),
+        (([[0, 1]], [2]), None, r"shape \(1, 2\) in fold 1"),
+        (([0, 1], [2], [3]), None, "makes no folds: too many values to unpack"),
+    ],
+)
+def test_folds_that_cannot_serve_are_refused_by_number(fold, groups, message):
+    good = ([0, 1, 5], [3, 4]) if groups else ([0, 1], [2, 3])
+    with pytest.raises(HeadError, match=message):
+        make_folds(Y, groups, cv=[good, fold])
+
+
+def test_folds_may_leave_samples_out_and_train_on_one_twice():
+    make_folds(Y, cv=[([0, 1, 1], [2, 3])])
+
+
+@pytest.mark.parametrize(
+    ("cv", "groups", "message"),
+    [
+        ([], None, "no folds; expected one or more"),
+        ([1, 2], None, "cv of type list, for 6 samples, makes no folds: cannot unpack"),
+        (GroupKFold(5), GROUPS, "for 6 samples in 3 groups, makes no folds: Cannot have number of splits"),
+        (GroupKFold(5), None, "for 6 samples, makes no folds: The 'groups' parameter should not be None"),
+        (KFold(7), None, "for 6 samples, makes no folds"),
+        (list(KFold(3).split(Y)), GROUPS, "the group a in both parts of fold 0"),
+        (5, GROUPS, "the class 0 with 3 samples; expected 5 samples or more for 5 folds"),
+        (3, [0, 0, 1, 1, 1, 1], "the class 0 with 3 samples in 2 groups; expected 3 groups or more"),
+    ],
+)
+def test_what_makes_no_folds_is_refused(cv, groups, message):
+    with pytest.raises(HeadError, match=message):
+        make_folds(Y, groups, cv=cv)
+
+
+def test_a_single_class_is_refused_whoever_makes_the_folds():
+    with pytest.raises(HeadError, match=r"one class only \(0\)"):
+        make_folds(np.zeros(4, int), cv=[([0, 1], [2, 3])])
+
+
+def test_folds_of_strings_are_refused_by_name():
+    with pytest.raises(HeadError, match="none of the class dog to train on in fold 0"):
+        check_folds([(np.array([0]), np.array([1]))], np.array(["cat", "dog"]))
+
+
+@each_seed
+def test_folds_of_whole_groups_that_no_class_can_be_trained_on_in_are_refused(seed):
+    # Whatever the draw: what is returned has every class in every training part.
+    rng = np.random.default_rng(seed)
+    y, groups = rng.choice(4, 60, p=[0.6, 0.3, 0.06, 0.04]), rng.integers(0, 15, 60)
+    try:
+        folds = make_folds(y, groups, cv=2, random_state=seed)
+    except HeadError as error:
+        assert "class" in str(error)  # noqa: PT017 - either is right, and nothing else is
+    else:
+        assert all(set(y[train]) == set(y) for train, _ in folds)
 
 
 # -------------------------------------------------------------------------------------------- leakage
-
-
-def noisy_views(seed, n_images=200, n_views=5, n_classes=10):
-    """Views of images whose labels are drawn by lot: there is nothing to learn."""
-    rng = np.random.default_rng(seed)
-    features = rng.normal(size=(n_images, 32)).repeat(n_views, axis=0)
-    features += 0.1 * rng.normal(size=features.shape)
-    images = np.arange(n_images).repeat(n_views)
-    return features, rng.integers(0, n_classes, n_images)[images], images
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -276,21 +408,8 @@ def test_views_of_one_image_give_nothing_away_when_they_are_a_group(seed):
     assert abs(honest - 0.1) < 3 * np.sqrt(0.1 * 0.9 / 200)
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_a_held_out_view_gives_nothing_away_when_views_are_a_group(seed):
-    X, y, images = noisy_views(seed)
-    accuracy = {}
-    for name, groups in {"leaking": None, "honest": images}.items():
-        train, test = holdout_split(y, groups, random_state=seed)
-        nearest = KNeighborsClassifier(n_neighbors=1).fit(X[train], y[train])
-        accuracy[name] = nearest.score(X[test], y[test])
-    assert accuracy["leaking"] > 0.95
-    assert abs(accuracy["honest"] - 0.1) < 3 * np.sqrt(0.1 * 0.9 / 50)
-
-
 @pytest.mark.parametrize("seed", [-1, 2**32])
 @pytest.mark.parametrize("groups", [None, [0, 0, 1, 1, 2, 2, 3, 3]], ids=["samples", "groups"])
-@pytest.mark.parametrize("split", [make_folds, holdout_split], ids=["folds", "holdout"])
-def test_a_seed_that_numpy_refuses_is_refused_in_one_way(split, groups, seed):
+def test_a_seed_that_numpy_refuses_is_refused_in_one_way(groups, seed):
     with pytest.raises(HeadError, match=f"random_state={seed}; expected an integer or None, from 0"):
-        split(np.array([0, 1] * 4), groups, random_state=seed)
+        make_folds(np.array([0, 1] * 4), groups, random_state=seed)
