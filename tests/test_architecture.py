@@ -36,7 +36,7 @@ FRAMEWORKS = {
     "foundation": {"numpy", "h5py", "rich", "typing_extensions"},
     "images": {"numpy", "PIL"},
     "features": {"numpy", "h5py", "keras", "sklearn"},
-    "heads": {"numpy", "scipy", "sklearn", "joblib", "skops"},
+    "heads": {"numpy", "scipy", "sklearn", "joblib", "skops", "threadpoolctl"},
     "insight": {"numpy", "scipy", "sklearn"},
     # scikit-learn for the types of fitted heads, FineTuner's own kind, and the baseline of raw pixels.
     "models": {"numpy", "keras", "sklearn"},

@@ -1,57 +1,175 @@
-"""One candidate: a head with one choice of parameters, prepared, weighted, scored and tabulated."""
+"""One candidate: a head with one choice of parameters, on one feature set."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, TypeAlias
+from dataclasses import dataclass, field
+from typing import Any
 
+import joblib
 import numpy as np
-from scipy.stats import rankdata
 from sklearn.base import BaseEstimator, clone
-from sklearn.metrics import check_scoring, get_scorer_names
-from sklearn.model_selection import ParameterGrid, cross_validate
-from sklearn.utils.validation import has_fit_parameter
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.metrics import get_scorer, get_scorer_names
+from sklearn.model_selection import ParameterGrid
 
 from featx.checks import explain, suggest
 from featx.errors import HeadError
+from featx.heads.problem import ALL_FEATURES, for_labels, weighable
 from featx.heads.spaces import HeadSpec, is_own_head
 from featx.heads.splits import Folds
 
-Candidate: TypeAlias = tuple[HeadSpec, Mapping[str, Any]]
+
+@dataclass(frozen=True)
+class Candidate:
+    """A head with one choice of parameters, on one feature set.
+
+    Attributes
+    ----------
+    spec : HeadSpec
+    params : mapping of str to object
+    features : str
+        Name of the feature set.
+    estimator : estimator
+        Prepared, not fitted.
+    """
+
+    spec: HeadSpec
+    params: Mapping[str, Any]
+    features: str
+    estimator: BaseEstimator = field(repr=False, compare=False)
+
+    @property
+    def key(self) -> str:
+        """What it is, as text that is the same in every process: for the journal."""
+        return f"{self.spec.name} {self.features} {joblib.hash(self.estimator)}"
+
+    def __str__(self) -> str:
+        place = "" if self.features == ALL_FEATURES else f" on {self.features}"
+        return f"{self.spec.name} with {dict(self.params)}{place}"
 
 
 @dataclass(frozen=True)
-class Problem:
-    """What all candidates share."""
+class Preparation:
+    """How a candidate's estimator is made.
 
-    X: np.ndarray
-    y: np.ndarray
-    groups: Sequence[Any] | np.ndarray | None
-    folds: Folds
-    sample_weight: np.ndarray | None
+    Attributes
+    ----------
+    random_state : int or None
+        Wherever a seed is open.
+    is_multilabel : bool
+    is_weighted : bool
+        Whether it will be fitted with weights.
+    scoring : object
+        As scikit-learn has it.
+    calibration : str or None
+        What gives a head probabilities where the scoring needs them and it has none.
+    """
+
+    random_state: int | None = None
+    is_multilabel: bool = False
+    is_weighted: bool = False
+    scoring: Any = None
+    calibration: str | None = None
+
+    def candidate(self, spec: HeadSpec, params: Mapping[str, Any], features: str = ALL_FEATURES) -> Candidate:
+        """A candidate, not fitted."""
+        estimator = clone(spec.estimator).set_params(**clone(params, safe=False))
+        seeds = {
+            name: self.random_state
+            for name, value in estimator.get_params().items()
+            if name.rpartition("__")[2] == "random_state" and value is None
+        }
+        estimator.set_params(**seeds)
+        if self.is_weighted:
+            estimator = weighable(spec.name, estimator)
+        if self.is_multilabel:
+            estimator = for_labels(estimator)
+        return Candidate(spec, params, features, self._made_to_serve(spec.name, estimator))
+
+    def candidates(self, spec: HeadSpec, features: Sequence[str] = (ALL_FEATURES,)) -> list[Candidate]:
+        """Every choice of a head's parameters; a grid that does not fit it is refused before any work."""
+        try:
+            choices = list(ParameterGrid(spec.param_grid))
+            found = [self.candidate(spec, params, name) for name in features for params in choices]
+        except (TypeError, ValueError) as error:
+            raise HeadError(f"the param_grid of the head {spec.name} cannot be used: {error}") from error
+        if not found:
+            received, expected = f"an empty param_grid for {spec.name}", "one choice of parameters or more"
+            raise HeadError(explain(received, expected, "pass {} for defaults"))
+        return found
+
+    def _made_to_serve(self, name: str, estimator: BaseEstimator) -> BaseEstimator:
+        """The estimator as it is, or calibrated where a scorer asks for probabilities that it lacks."""
+        lacking = [methods for methods in needed_methods(self.scoring) if not _has_any(estimator, methods)]
+        if not lacking:
+            return estimator
+        wanted = " or ".join(lacking[0])
+        can_calibrate = self.calibration is not None and hasattr(estimator, "decision_function")
+        if not can_calibrate or any("predict_proba" not in methods for methods in lacking):
+            received = f"the head {name}, which has no {wanted}, for scoring={self.scoring!r}"
+            remedy = f"leave {name} out, choose another scoring, or calibrate"
+            raise HeadError(explain(received, f"heads with {wanted}", remedy))
+        method = "sigmoid" if self.calibration == "auto" else self.calibration
+        return CalibratedClassifierCV(estimator, method=method, ensemble=False)
 
 
-def check_single_scoring(scoring: Any) -> None:
-    """Refuse a scoring that is unknown, or that is more than one: candidates are ranked by one."""
-    names = get_scorer_names()
-    if scoring is not None and not callable(scoring) and scoring not in names:
-        remedy = suggest(scoring, names) if isinstance(scoring, str) else "choose the one to rank by"
-        raise HeadError(explain(f"scoring={scoring!r}", "one scorer: its name or a callable", remedy))
+def needed_methods(scoring: Any) -> list[tuple[str, ...]]:
+    """What each named scorer calls of a head, any one of which will do; a callable may call anything."""
+    if scoring is None or callable(scoring):
+        scorers = [scoring]
+    elif isinstance(scoring, Mapping):
+        scorers = list(scoring.values())
+    else:
+        scorers = [scoring] if isinstance(scoring, str) else list(scoring)
+    found = []
+    for scorer in scorers:
+        methods = getattr(get_scorer(scorer), "_response_method", None)
+        if methods is not None:
+            methods = (methods,) if isinstance(methods, str) else tuple(methods)
+            found.append(tuple("predict" if method == "default" else method for method in methods))
+    return found
 
 
-def candidates_of(spec: HeadSpec) -> list[Candidate]:
-    """Every choice of a head's parameters; a grid that does not fit the head is refused before any work."""
-    try:
-        candidates = [(spec, params) for params in ParameterGrid(spec.param_grid)]
-        for candidate in candidates:
-            prepare(*candidate, random_state=None)
-    except (TypeError, ValueError) as error:
-        raise HeadError(f"the param_grid of the head {spec.name} cannot be used: {error}") from error
-    if not candidates:
-        expected = "one choice of parameters or more"
-        raise HeadError(explain(f"an empty param_grid for {spec.name}", expected, "pass {} for defaults"))
-    return candidates
+def _has_any(estimator: BaseEstimator, methods: Sequence[str]) -> bool:
+    return any(hasattr(estimator, method) for method in methods)
+
+
+def check_scoring_names(scoring: Any, refit: Any) -> str:
+    """The name of the score that candidates are ranked by; unknown scorers are refused.
+
+    Parameters
+    ----------
+    scoring : str, callable, sequence of str, mapping or None
+    refit : bool or str
+        Names the score to rank by where there are several.
+
+    Returns
+    -------
+    str
+        "score" for a single one.
+
+    Examples
+    --------
+    >>> check_scoring_names("accuracy", True), check_scoring_names(["accuracy", "roc_auc"], "roc_auc")
+    ('score', 'roc_auc')
+    """
+    if scoring is None or callable(scoring):
+        return refit if isinstance(refit, str) else "score"
+    is_single = isinstance(scoring, str)
+    if not is_single and not isinstance(scoring, Mapping | list | tuple | set):
+        received = f"scoring={scoring!r}"
+        raise HeadError(explain(received, "a scorer's name, a callable, or several by name", "mend it"))
+    for scorer in [scoring] if is_single else scoring.values() if isinstance(scoring, Mapping) else scoring:
+        if isinstance(scorer, str) and scorer not in get_scorer_names():
+            remedy = suggest(scorer, get_scorer_names())
+            raise HeadError(explain(f"scoring={scorer!r}", "a scorer that scikit-learn knows", remedy))
+    if is_single:
+        return "score"
+    if refit not in scoring:
+        received = f"several scores and refit={refit!r}"
+        raise HeadError(explain(received, "the name of the one to rank by", f"pass refit={min(scoring)!r}"))
+    return str(refit)
 
 
 def can_fit(candidate: Candidate, folds: Folds) -> bool:
@@ -60,8 +178,9 @@ def can_fit(candidate: Candidate, folds: Folds) -> bool:
     Its grids are for folders of every size. That a small one has fewer images than its largest
     neighbourhood is nothing to be warned of; a candidate that a user chose is left to fail and say so.
     """
-    spec, params = candidate
-    n_neighbors = params.get("head__n_neighbors", 0) if is_own_head(spec) else 0
+    if not is_own_head(candidate.spec):
+        return True
+    n_neighbors = candidate.params.get("head__n_neighbors", 0)
     return all(n_neighbors <= len(train) for train, _ in folds)
 
 
@@ -77,77 +196,9 @@ def will_give(estimator: BaseEstimator, method: str, calibration: str | None) ->
     return hasattr(estimator, method)
 
 
-def prepare(spec: HeadSpec, params: Mapping[str, Any], random_state: int | None) -> BaseEstimator:
-    """A candidate, not fitted, with the search's seed wherever a seed is open."""
-    estimator = clone(spec.estimator).set_params(**clone(params, safe=False))
-    seeds = {
-        name: random_state
-        for name, value in estimator.get_params().items()
-        if name.rpartition("__")[2] == "random_state" and value is None
-    }
-    return estimator.set_params(**seeds)
-
-
-def score_candidate(estimator: BaseEstimator, *, problem: Problem, scoring: Any) -> Mapping[str, Any]:
-    """Fit and score one candidate on every fold; one that fails gives not-a-number and its reason."""
-    try:
-        scores = cross_validate(
-            estimator,
-            problem.X,
-            problem.y,
-            cv=problem.folds,
-            scoring=check_scoring(estimator, scoring),
-            params=fit_weights(estimator, problem.sample_weight),
-            error_score="raise",
-        )
-        if not isinstance(scores.get("test_score"), np.ndarray):
-            raise TypeError("the scorer gives several scores, and candidates are ranked by one")
-    except Exception as error:  # noqa: BLE001 - one candidate's failure is reported and costs only itself
-        failed = np.full(len(problem.folds), np.nan)
-        return {"fit_time": failed, "score_time": failed, "test_score": failed, "error": str(error)}
-    return {**scores, "error": "a fold has no score" if np.isnan(scores["test_score"]).any() else ""}
-
-
-def check_weighable(specs: list[HeadSpec]) -> None:
-    """Refuse heads whose ``fit`` takes no sample weights."""
-    for spec in specs:
-        if not has_fit_parameter(_last_step(spec.estimator)[1], "sample_weight"):
-            received = f"sample_weight for the head {spec.name}"
-            raise HeadError(explain(received, "heads that can weigh samples", f"leave {spec.name} out"))
-
-
-def fit_weights(estimator: BaseEstimator, sample_weight: np.ndarray | None) -> dict[str, np.ndarray]:
-    """The weights by the name under which a head's ``fit`` takes them."""
-    if sample_weight is None:
-        return {}
-    return {f"{_last_step(estimator)[0]}sample_weight": sample_weight}
-
-
-def _last_step(estimator: BaseEstimator) -> tuple[str, BaseEstimator]:
-    """What classifies, and the prefix of its parameters."""
-    steps = getattr(estimator, "steps", None)
-    return ("", estimator) if steps is None else (f"{steps[-1][0]}__", steps[-1][1])
-
-
-def results_table(candidates: list[Candidate], results: list[Mapping[str, Any]]) -> dict[str, Any]:
-    """Results in GridSearchCV's layout."""
-    table: dict[str, Any] = {"head": np.array([spec.name for spec, _ in candidates])}
-    for name in ("fit_time", "score_time"):
-        times = np.array([result[name] for result in results])
-        table[f"mean_{name}"], table[f"std_{name}"] = times.mean(axis=1), times.std(axis=1)
-    params = [dict(params) for _, params in candidates]
-    for name in sorted({name for chosen in params for name in chosen}):
-        column = np.empty(len(params), dtype=object)
-        # One by one: an array made of tuples at once would become two-dimensional.
-        for index, chosen in enumerate(params):
-            column[index] = chosen.get(name)
-        table[f"param_{name}"] = np.ma.array(column, mask=[name not in chosen for chosen in params])
-    table["params"] = params
-    scores = np.array([result["test_score"] for result in results])
-    table |= {f"split{fold}_test_score": scores[:, fold] for fold in range(scores.shape[1])}
-    mean = scores.mean(axis=1)
-    table["mean_test_score"], table["std_test_score"] = mean, scores.std(axis=1)
-    worst_last = np.where(np.isnan(mean), -np.inf, mean)
-    table["rank_test_score"] = rankdata(-worst_last, method="min").astype(np.int32)
-    table["error"] = np.array([result["error"] for result in results], dtype=object)
-    return table
+def values_of(column: Sequence[Any]) -> np.ndarray:
+    """An object array, one by one: one made of tuples at once would become two-dimensional."""
+    values = np.empty(len(column), dtype=object)
+    for index, value in enumerate(column):
+        values[index] = value
+    return values

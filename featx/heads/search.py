@@ -1,92 +1,102 @@
 """HeadSearch: every candidate of several heads on the same folds, in one leaderboard.
 
-A candidate is one head with one choice of parameters; all see the same folds. The results have the
-layout of scikit-learn's ``GridSearchCV``, with a further column ``head``.
+A candidate is one head with one choice of parameters, on one feature set; all see the same folds. What
+candidates share is computed once a fold (`featx.heads.shared`, `featx.heads.paths`), which candidates are
+tried is a strategy's to say (`featx.heads.strategies`), and the best is refitted, calibrated and given its
+threshold at the end (`featx.heads.finishing`). The results have the layout of scikit-learn's
+``GridSearchCV``, with the further columns ``head``, ``features`` and ``error``.
 """
 
 from __future__ import annotations
 
+import math
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
-from itertools import chain, takewhile
+from collections.abc import Mapping, Sequence
 from time import monotonic
 from typing import Any
 
 import numpy as np
-from joblib import Parallel, delayed
 from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin
-from sklearn.calibration import CalibratedClassifierCV
-from sklearn.metrics import check_scoring
-from sklearn.utils.metaestimators import available_if
-from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import (
     _check_sample_weight,
+    check_consistent_length,
     check_is_fitted,
+    column_or_1d,
     validate_data,
 )
 
 from featx.checks import check_choice, check_n_jobs, check_seed
 from featx.errors import FeatxWarning, HeadError
-from featx.heads.candidates import (
-    Candidate,
+from featx.files import StrPath
+from featx.heads.best import AnswersWithBest
+from featx.heads.candidates import Candidate, Preparation, check_scoring_names
+from featx.heads.finishing import CALIBRATIONS, finish
+from featx.heads.problem import (
     Problem,
-    can_fit,
-    candidates_of,
-    check_single_scoring,
-    check_weighable,
-    fit_weights,
-    needs_calibration,
-    prepare,
-    results_table,
-    score_candidate,
-    will_give,
+    check_blocks,
+    check_finite,
+    check_targets,
+    check_varied,
 )
+from featx.heads.results import Outcome, leaderboard, results_table
+from featx.heads.shared import FOLDS
 from featx.heads.spaces import HeadSpec, resolve_heads
-from featx.heads.splits import fewest_members, make_folds
-from featx.progress import progress_bar
+from featx.heads.splits import make_folds
+from featx.heads.strategies import Space
+from featx.heads.trials import Trials
+from featx.views import group_views, one_per_image
+
+# Larger float16 features are searched as they are, read in blocks.
+_MOST_CONVERTED_BYTES = 2**30
 
 
-def _best_has(method: str) -> Any:
-    def check(search: HeadSearch) -> bool:
-        if not search.refit:
-            return False
-        if hasattr(search, "best_estimator_"):
-            return hasattr(search.best_estimator_, method)
-        # Before fitting, what every head will give is there, and says that a fit is missing.
-        return all(
-            will_give(spec.estimator, method, search.calibration) for spec in resolve_heads(search.heads)
-        )
-
-    return check
-
-
-class HeadSearch(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
+class HeadSearch(AnswersWithBest, ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
     """Finds the best of several heads, and refits it on everything.
 
     Parameters
     ----------
     heads : str, HeadSpec or sequence of those, default="default"
-        A search space, a head's name, or specs of your own. "default" is logistic regression, linear and
-        RBF support vector machines, a small multi-layer perceptron and nearest neighbours.
-    scoring : str or callable, default="accuracy"
-        As scikit-learn has it; higher is better.
+        A search space ("fast", "default", "thorough"), a head's name, or specs of your own. "default" is
+        logistic regression, ridge, linear and RBF support vector machines, a small multi-layer perceptron
+        and nearest neighbours.
+    scoring : str, callable, sequence or mapping, default="accuracy"
+        As scikit-learn has it, several at once too; higher is better. A head without probabilities is
+        calibrated within each fold where the scoring asks for them, unless ``calibration=None``.
     cv : int, splitter or iterable, default=5
         An integer makes stratified folds that part no group.
-    refit : bool, default=True
-        Fit the best candidate on all samples.
-    calibration : {"sigmoid", None}, default="sigmoid"
-        How a best head without probabilities (a support vector machine) gets them when it is refitted:
-        Platt scaling on out-of-fold decisions. Candidates are ranked by their raw decisions, but a head
-        that is calibrated predicts the class of the highest calibrated probability. Where classes are
-        unbalanced, this can move decisions, and the scores that the ranking was by with them; to choose
-        the calibration inside the folds is planned. None predicts by the raw decisions.
+    n_repeats : int, default=1
+        Times that an integer ``cv`` is drawn anew.
+    refit : bool or str, default=True
+        Fit the best candidate on all samples. With several scores, the name of the one that ranks.
+    strategy : {"grid", "refine", "random", "halving"}, default="grid"
+        Every candidate; that, and then half steps around each head's peak until they are an eighth of a
+        decade; ``n_iter`` draws of each head's grid or distributions; or all on few rows and the best
+        third on three times as many, until the rows are all there are.
+    n_iter : int, default=20
+        Draws a head and feature set, of the random strategy.
+    class_weight : "balanced", mapping or None, default=None
+        Of every head, as scikit-learn has it; multiplies the sample weights.
+    calibration : {"sigmoid", "isotonic", "auto", None}, default="sigmoid"
+        How a best head without probabilities (a support vector machine) gets them when it is refitted: on
+        the out-of-fold decisions. "auto" takes what has the least log loss, each fold calibrated by the
+        others, and calibrates a head with probabilities of its own, too, where that is better.
+        Candidates are ranked by their raw decisions, but a calibrated head predicts the class of the
+        highest calibrated probability, which can move decisions where classes are unbalanced. None
+        predicts by the raw decisions.
+    tune_threshold : bool, default=False
+        Of two classes, predict the second from the probability on that is best for the ranking score,
+        chosen on out-of-fold probabilities.
+    feature_blocks : mapping of str to (start, stop), slice or sequence of int, optional
+        Feature sets among the columns, searched in one leaderboard. By default one set of all columns.
+    journal : path-like, optional
+        File of finished candidates. A search that was killed and is fitted again with the same data goes
+        on where it was.
     n_jobs : int, optional
-        Candidates at once; None means 1, or what ``joblib.parallel_config`` says, and -1 as many as there
-        are processors.
+        Tasks at once; None means 1, or what ``joblib.parallel_config`` says, and -1 as many as there are
+        processors. Threads, unless ``parallel_config`` names another backend.
     time_budget_s : float, optional
-        No candidate is handed to a worker after this many seconds, but for the first. Those that joblib
-        has handed out already, about two a worker, are finished, so that the search can take longer.
+        Nothing is begun after this many seconds, but for the first candidate. The best of the candidates
+        that are finished by then is refitted.
     random_state : int, optional
         Seed of the folds and of every head. None keeps the samples' order in the folds.
     verbose : int, default=0
@@ -95,18 +105,29 @@ class HeadSearch(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
     Attributes
     ----------
     best_estimator_ : estimator
-        Refitted on all samples. Only with ``refit=True``.
+        Refitted on all samples, on its feature set's columns. Only with ``refit``.
     best_head_ : str
         Name of its head.
     best_params_ : dict
+    best_features_ : str
+        Name of its feature set.
+    best_columns_ : slice or ndarray
+        Of that.
     best_score_ : float
-        Mean score over the folds. It is the best of many and so a little too good; score new samples for
-        an honest figure.
+        Mean score over the folds. It is the best of many and so a little too good; score new samples, or
+        use `nested_scores`, for an honest figure.
     best_index_ : int
         Into ``cv_results_``.
+    best_calibration_ : str or None
+        That the best head got.
+    calibration_losses_ : dict of str to float
+        Out-of-fold log loss of each calibration that was tried, in nats.
+    best_threshold_, threshold_score_ : float or None
+        With ``tune_threshold``, and what such thresholds score on folds that did not choose them.
     cv_results_ : dict of str to array
-        One entry a candidate: ``head``, ``params``, ``param_*``, ``split*_test_score``,
-        ``mean_test_score``, ``std_test_score``, ``rank_test_score``, and times in seconds.
+        One entry a candidate: ``head``, ``features``, ``params``, ``param_*``, ``split*_test_*``,
+        ``mean_test_*``, ``std_test_*``, ``rank_test_*``, ``error``, and times in seconds, without what
+        candidates share. ``iter`` and ``n_resources`` where a strategy has several rounds.
     classes_ : ndarray of shape (n_classes,)
     n_splits_ : int
     n_features_in_ : int
@@ -128,8 +149,15 @@ class HeadSearch(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         *,
         scoring: Any = "accuracy",
         cv: Any = 5,
-        refit: bool = True,
+        n_repeats: int = 1,
+        refit: bool | str = True,
+        strategy: str = "grid",
+        n_iter: int = 20,
+        class_weight: str | Mapping[Any, float] | None = None,
         calibration: str | None = "sigmoid",
+        tune_threshold: bool = False,
+        feature_blocks: Mapping[str, Any] | None = None,
+        journal: StrPath | None = None,
         n_jobs: int | None = None,
         time_budget_s: float | None = None,
         random_state: int | None = None,
@@ -138,8 +166,15 @@ class HeadSearch(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         self.heads = heads
         self.scoring = scoring
         self.cv = cv
+        self.n_repeats = n_repeats
         self.refit = refit
+        self.strategy = strategy
+        self.n_iter = n_iter
+        self.class_weight = class_weight
         self.calibration = calibration
+        self.tune_threshold = tune_threshold
+        self.feature_blocks = feature_blocks
+        self.journal = journal
         self.n_jobs = n_jobs
         self.time_budget_s = time_budget_s
         self.random_state = random_state
@@ -151,6 +186,9 @@ class HeadSearch(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         y: Sequence[Any] | np.ndarray,
         groups: Sequence[Any] | np.ndarray | None = None,
         sample_weight: np.ndarray | None = None,
+        *,
+        images: Sequence[Any] | np.ndarray | None = None,
+        strata: Sequence[Any] | np.ndarray | None = None,
     ) -> HeadSearch:
         """Score every candidate, and refit the best.
 
@@ -158,12 +196,18 @@ class HeadSearch(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         ----------
         X : array-like of shape (n_samples, n_features)
             Features; float16 is searched as float32.
-        y : array-like of shape (n_samples,)
-            Classes. Leave samples without a label out: -1, by which featx codes them, is a class here.
+        y : array-like of shape (n_samples,) or (n_samples, n_labels)
+            Classes, or 0 and 1 for each label where a sample may have several. Leave samples without a
+            label out: -1, by which featx codes them, is a class here.
         groups : array-like of shape (n_samples,), optional
             Samples of one group are never parted.
         sample_weight : array-like of shape (n_samples,), optional
             Used in fitting, not in scoring.
+        images : array-like of shape (n_samples,), optional
+            The image of each row. Rows of one image are its views: never parted, and their scores are
+            averaged before they are judged.
+        strata : array-like of shape (n_samples,) or (n_samples, n_columns), optional
+            What an integer ``cv`` stratifies by in place of the classes.
 
         Returns
         -------
@@ -172,208 +216,119 @@ class HeadSearch(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         Raises
         ------
         HeadError
-            When the labels or groups cannot serve the folds, a head is unknown, cannot weigh samples or
-            has another grid's parameters, ``n_jobs`` or the seed cannot be used, or every candidate
-            fails.
+            When features are not finite or all constant, the labels, groups or weights cannot serve the
+            folds, a head is unknown, cannot weigh samples, cannot serve the scoring or has another grid's
+            parameters, ``n_jobs`` or the seed cannot be used, or every candidate fails.
         """
-        check_choice("calibration", self.calibration, ("sigmoid", None), HeadError)
-        check_seed("random_state", self.random_state, HeadError)
-        check_n_jobs(self.n_jobs, HeadError)
-        check_single_scoring(self.scoring)
+        rank_by = self._check_params()
         # A search that fails or does not refit must not answer with the head of an earlier one.
         self.__dict__.pop("best_estimator_", None)
-        X, labels = validate_data(self, X, y, dtype=[np.float32, np.float64])
-        check_classification_targets(labels)
+        of_rows = {"groups": groups, "sample_weight": sample_weight, "images": images, "strata": strata}
+        problem = self._problem(X, y, **of_rows)
         specs = resolve_heads(self.heads)
-        candidates = list(chain.from_iterable(map(candidates_of, specs)))
-        folds = make_folds(labels, groups, self.cv, self.random_state)
-        candidates = [candidate for candidate in candidates if can_fit(candidate, folds)]
-        if sample_weight is not None:
-            sample_weight = _check_sample_weight(sample_weight, X)
-            check_weighable(specs)
-        problem = Problem(X, labels, groups, folds, sample_weight)
-        self.classes_, self.n_splits_ = np.unique(labels), len(folds)
-        results = self._score(candidates, problem)
-        self.cv_results_ = results_table(candidates[: len(results)], results)
-        self._choose(candidates)
+        preparation = Preparation(
+            self.random_state,
+            is_multilabel=problem.is_multilabel,
+            is_weighted=problem.has_weights(),
+            scoring=self.scoring,
+            calibration=self.calibration,
+        )
+        n_rows = min(len(train) for train, _ in problem.folds)
+        space = Space(specs, tuple(problem.blocks), preparation, self.n_iter, n_rows)
+        budget = math.inf if self.time_budget_s is None else self.time_budget_s
+        deadline = monotonic() + budget
+        trials = Trials(self.strategy, rank_by, self.journal, self.n_jobs, deadline, self.verbose)
+        try:
+            outcomes, n_unfinished = trials.run(space, problem)
+        finally:
+            FOLDS.clear()
+        if n_unfinished:
+            message = f"{len(outcomes)} of {len(outcomes) + n_unfinished} candidates in {budget} seconds"
+            warnings.warn(f"the time budget ended the search after {message}", FeatxWarning, stacklevel=2)
+        self.cv_results_ = results_table(outcomes, rank_by)
+        self._choose(outcomes, rank_by)
         if self.refit:
-            spec, params = candidates[self.best_index_]
-            self.best_estimator_ = self._refit(prepare(spec, params, self.random_state), problem)
+            self._finish(outcomes[self.best_index_].candidate, problem)
         return self
-
-    @available_if(_best_has("predict"))
-    def score(self, X: np.ndarray, y: Sequence[Any] | np.ndarray) -> float:
-        """What ``scoring`` gives for the best head on some samples.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-        y : array-like of shape (n_samples,)
-            True classes.
-
-        Returns
-        -------
-        float
-            Higher is better.
-
-        Raises
-        ------
-        NotFittedError
-            Before `fit`.
-        ValueError
-            When X has another number of features than `fit` saw, or ``scoring`` does not suit y.
-        """
-        check_is_fitted(self, "best_estimator_")
-        scorer = check_scoring(self.best_estimator_, self.scoring)
-        X = validate_data(self, X, dtype=[np.float32, np.float64], reset=False)
-        return float(scorer(self.best_estimator_, X, y))
-
-    @available_if(_best_has("predict"))
-    def predict(self, X: np.ndarray) -> np.ndarray:
-        """The best head's classes.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-
-        Returns
-        -------
-        ndarray of shape (n_samples,)
-            Of a calibrated head, the classes of the highest probability.
-
-        Raises
-        ------
-        NotFittedError
-            Before `fit`.
-        ValueError
-            When X has another number of features than `fit` saw.
-        """
-        return self._of_best("predict", X)
-
-    @available_if(_best_has("predict_proba"))
-    def predict_proba(self, X: np.ndarray) -> np.ndarray:
-        """The best head's probabilities; absent where it has none and ``calibration=None``.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_classes)
-            Columns are in the order of ``classes_``.
-
-        Raises
-        ------
-        NotFittedError
-            Before `fit`.
-        ValueError
-            When X has another number of features than `fit` saw.
-        """
-        return self._of_best("predict_proba", X)
-
-    @available_if(_best_has("decision_function"))
-    def decision_function(self, X: np.ndarray) -> np.ndarray:
-        """The best head's decision values; absent where it has none, and where it was calibrated.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-
-        Returns
-        -------
-        ndarray of shape (n_samples,) or (n_samples, n_classes)
-            One column for two classes.
-
-        Raises
-        ------
-        NotFittedError
-            Before `fit`.
-        ValueError
-            When X has another number of features than `fit` saw.
-        """
-        return self._of_best("decision_function", X)
 
     def leaderboard(self) -> list[dict[str, Any]]:
         """The candidates from best to worst, each with its head, parameters, mean score and deviation."""
         check_is_fitted(self, "cv_results_")
-        results = self.cv_results_
-        order = np.argsort(results["rank_test_score"], kind="stable")
-        return [
-            {
-                "rank": int(results["rank_test_score"][index]),
-                "head": str(results["head"][index]),
-                "params": results["params"][index],
-                "mean_test_score": float(results["mean_test_score"][index]),
-                "std_test_score": float(results["std_test_score"][index]),
-                "mean_fit_time": float(results["mean_fit_time"][index]),
-            }
-            for index in order
-        ]
+        return leaderboard(self.cv_results_, check_scoring_names(self.scoring, self.refit))
 
-    def _of_best(self, method: str, X: np.ndarray) -> np.ndarray:
-        check_is_fitted(self, "best_estimator_")
-        X = validate_data(self, X, dtype=[np.float32, np.float64], reset=False)
-        return np.asarray(getattr(self.best_estimator_, method)(X))
+    def _check_params(self) -> str:
+        check_choice("calibration", self.calibration, CALIBRATIONS, HeadError)
+        check_seed("random_state", self.random_state, HeadError)
+        check_n_jobs(self.n_jobs, HeadError)
+        return check_scoring_names(self.scoring, self.refit)
 
-    def _score(self, candidates: list[Candidate], problem: Problem) -> list[Mapping[str, Any]]:
-        score = delayed(partial(score_candidate, problem=problem, scoring=self.scoring))
-        tasks = (
-            score(prepare(spec, params, self.random_state))
-            for spec, params in self._until_the_bell(candidates)
+    def _problem(self, X: Any, y: Any, **of_rows: Any) -> Problem:
+        is_large = isinstance(X, np.ndarray) and X.dtype == np.float16 and X.nbytes > _MOST_CONVERTED_BYTES
+        dtypes = [np.float16] if is_large else [np.float32, np.float64]
+        shape: tuple[int, ...] = getattr(y, "shape", ())
+        if len(shape) == 2 and shape[1] == 1:
+            y = column_or_1d(y, warn=True)
+        # scikit-learn would say that something is not finite, and not where.
+        X, y = validate_data(self, X, y, dtype=dtypes, multi_output=True, ensure_all_finite=False)
+        check_finite(X)
+        check_varied(X)
+        check_targets(y)
+        groups, weights, images = (of_rows[name] for name in ("groups", "sample_weight", "images"))
+        if weights is not None:
+            weights = _check_sample_weight(weights, X, ensure_non_negative=True)
+        check_consistent_length(X, groups, images)
+        if images is not None:
+            views = group_views(images)
+            one_per_image(y, views, "class")
+            images, groups = views.members, views.members if groups is None else groups
+            one_per_image(np.asarray(groups), views, "group")
+        options = {"n_repeats": self.n_repeats, "strata": of_rows["strata"]}
+        folds = make_folds(y, groups, self.cv, self.random_state, **options)
+        self.classes_ = np.unique(y) if y.ndim == 1 else np.arange(y.shape[1])
+        self.n_splits_ = len(folds)
+        return Problem(
+            X,
+            y,
+            None if groups is None else np.asarray(groups),
+            folds,
+            weights,
+            self.class_weight,
+            images,
+            check_blocks(self.feature_blocks, X.shape[1]),
+            self.scoring,
         )
-        results = []
-        with progress_bar("Searching", len(candidates), self.verbose, "candidates") as advance:
-            for result in Parallel(n_jobs=self.n_jobs, return_as="generator")(tasks):
-                results.append(result)
-                advance(1)
-        if len(results) < len(candidates):
-            message = f"{len(results)} of {len(candidates)} candidates in {self.time_budget_s} seconds"
-            warnings.warn(f"the time budget ended the search after {message}", FeatxWarning, stacklevel=3)
-        return results
 
-    def _until_the_bell(self, candidates: list[Candidate]) -> Iterator[Candidate]:
-        if self.time_budget_s is None:
-            return iter(candidates)
-        bell = monotonic() + self.time_budget_s
-        first, rest = candidates[:1], candidates[1:]
-        return chain(first, takewhile(lambda _: monotonic() < bell, rest))
-
-    def _choose(self, candidates: list[Candidate]) -> None:
-        scores, reasons = self.cv_results_["mean_test_score"], self.cv_results_["error"]
-        have_all_failed = bool(np.isnan(scores).all())
-        if have_all_failed and len(set(reasons)) == 1:
+    def _choose(self, outcomes: list[Outcome], rank_by: str) -> None:
+        errors = [outcome.error for outcome in outcomes]
+        have_all_failed = bool(np.isnan(self.cv_results_[f"mean_test_{rank_by}"]).all())
+        if have_all_failed and len(set(errors)) == 1 and errors[0]:
             # Then it is not the candidates that are at fault, and to name each would bury the reason.
-            raise HeadError(f"every candidate failed: {reasons[0]}")
-        for (spec, params), score, reason in zip(candidates, scores, reasons, strict=False):
-            if np.isnan(score):
-                warnings.warn(f"{spec.name} with {params} failed: {reason}", FeatxWarning, stacklevel=3)
+            raise HeadError(f"every candidate failed: {errors[0]}")
+        for outcome, error in zip(outcomes, errors, strict=True):
+            if error:
+                warnings.warn(f"{outcome.candidate} failed: {error}", FeatxWarning, stacklevel=3)
         if have_all_failed:
-            raise HeadError(f"every candidate failed; the first with: {reasons[0]}")
-        self.best_index_ = int(self.cv_results_["rank_test_score"].argmin())
-        spec, self.best_params_ = candidates[self.best_index_]
-        self.best_head_ = spec.name
-        self.best_score_ = float(scores[self.best_index_])
+            reason = next(filter(None, errors), f"there is no score named {rank_by!r}")
+            raise HeadError(f"every candidate failed; the first with: {reason}")
+        self.best_index_ = int(self.cv_results_[f"rank_test_{rank_by}"].argmin())
+        best = outcomes[self.best_index_].candidate
+        self.best_params_, self.best_head_ = best.params, best.spec.name
+        self.best_features_ = best.features
+        self.best_score_ = float(self.cv_results_[f"mean_test_{rank_by}"][self.best_index_])
 
-    def _refit(self, best: BaseEstimator, problem: Problem) -> BaseEstimator:
-        weights = fit_weights(best, problem.sample_weight)
-        if needs_calibration(best, self.calibration):
-            # One head on all samples and one sigmoid on its out-of-fold decisions; folds that overlap
-            # or leave samples out give no such decisions.
-            folds = problem.folds
-            tested = np.sort(np.concatenate([test for _, test in folds]))
-            if not np.array_equal(tested, np.arange(len(problem.y))):
-                n_folds = min(5, fewest_members(problem.y, problem.groups))
-                folds = make_folds(problem.y, problem.groups, n_folds, self.random_state)
-            best = CalibratedClassifierCV(best, method=self.calibration, cv=folds, ensemble=False)
-            if problem.sample_weight is not None:
-                weights["sample_weight"] = problem.sample_weight
-        with warnings.catch_warnings():
-            # scikit-learn sees the sigmoid's weights, and not those that the head gets by its own name.
-            warnings.filterwarnings("ignore", ".* does not appear to accept sample_weight", UserWarning)
-            return best.fit(problem.X, problem.y, **weights)
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.classifier_tags.multi_label = False
-        return tags
+    def _finish(self, best: Candidate, problem: Problem) -> None:
+        several = not (self.scoring is None or callable(self.scoring) or isinstance(self.scoring, str))
+        scoring = self.scoring
+        if several:
+            scoring = scoring[self.refit] if isinstance(scoring, Mapping) else self.refit
+        found = finish(
+            best,
+            problem,
+            calibration=self.calibration,
+            threshold_scoring=scoring if self.tune_threshold else None,
+            random_state=self.random_state,
+        )
+        self.best_estimator_ = found.estimator
+        self.best_columns_ = problem.blocks[best.features]
+        self.best_calibration_, self.calibration_losses_ = found.calibration, found.calibration_losses
+        self.best_threshold_, self.threshold_score_ = found.threshold, found.threshold_score

@@ -15,7 +15,9 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator
-from sklearn.linear_model import LogisticRegression
+from sklearn.decomposition import PCA
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.linear_model import LogisticRegression, RidgeClassifier
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import Pipeline
@@ -37,7 +39,8 @@ class HeadSpec:
     estimator : estimator
         Not fitted; usually a Pipeline, so that scaling happens inside the fold.
     param_grid : mapping of str to sequence, or sequence of such mappings
-        As for scikit-learn's ``GridSearchCV``.
+        As for scikit-learn's ``GridSearchCV``; for the random strategy also distributions, as for its
+        ``RandomizedSearchCV``.
 
     Examples
     --------
@@ -70,6 +73,7 @@ _REGISTRY = {
         ),
         # A weaker penalty takes liblinear ten times as long and has not won on pooled embeddings.
         HeadSpec("linear_svm", _scaled(LinearSVC(max_iter=5000)), {"head__C": _powers_of_ten(-5, -2)}),
+        HeadSpec("ridge", _scaled(RidgeClassifier()), {"head__alpha": _powers_of_ten(0, 5)}),
         HeadSpec(
             "rbf_svm",
             _scaled(SVC()),
@@ -89,8 +93,60 @@ _REGISTRY = {
     )
 }
 
-_SPACES = {"default": tuple(_REGISTRY)}
-_OWN_HEADS = tuple(_REGISTRY.values())
+
+def _half_decades(first: int, last: int) -> list[float]:
+    return [float(power) for power in np.logspace(first, last, 2 * (last - first) + 1)]
+
+
+# For a night rather than a coffee: wider and finer grids, and heads that seldom win.
+_THOROUGH = (
+    HeadSpec(
+        "logistic_regression", _scaled(LogisticRegression(max_iter=5000)), {"head__C": _half_decades(-6, 3)}
+    ),
+    HeadSpec("linear_svm", _scaled(LinearSVC(max_iter=20000)), {"head__C": _half_decades(-6, -1)}),
+    HeadSpec("ridge", _scaled(RidgeClassifier()), {"head__alpha": _half_decades(-1, 6)}),
+    HeadSpec(
+        "rbf_svm",
+        _scaled(SVC()),
+        {"head__C": _half_decades(-1, 3), "head__gamma": ["scale", *_half_decades(-5, -2)]},
+    ),
+    HeadSpec(
+        "whitened_rbf_svm",
+        Pipeline([("scale", StandardScaler()), ("pca", PCA(0.99, whiten=True)), ("head", SVC())]),
+        {"head__C": _half_decades(0, 2), "head__gamma": ["scale", *_half_decades(-5, -2)]},
+    ),
+    HeadSpec(
+        "mlp",
+        _scaled(MLPClassifier(early_stopping=True)),
+        {
+            "head__hidden_layer_sizes": [(64,), (256,), (512,), (256, 64)],
+            "head__alpha": [1e-4, 1e-2, 1.0],
+            "head__learning_rate_init": [3e-4, 1e-3],
+        },
+    ),
+    HeadSpec(
+        "knn",
+        _scaled(KNeighborsClassifier(algorithm="brute")),
+        {
+            "head__n_neighbors": [1, 3, 5, 9, 15, 25, 35, 51],
+            "head__metric": ["cosine", "euclidean"],
+            "head__weights": ["uniform", "distance"],
+        },
+    ),
+    HeadSpec(
+        "lda",
+        _scaled(LinearDiscriminantAnalysis(solver="lsqr")),
+        {"head__shrinkage": ["auto", 0.1, 0.3, 0.6, 0.9]},
+    ),
+)
+
+# A space holds heads by name, so that one that is replaced is replaced here too, or heads of its own.
+_SPACES: dict[str, tuple[str | HeadSpec, ...]] = {
+    "fast": ("logistic_regression", "ridge", "knn"),
+    "default": tuple(_REGISTRY),
+    "thorough": _THOROUGH,
+}
+_OWN_HEADS = (*_REGISTRY.values(), *_THOROUGH)
 
 
 def register_head(spec: HeadSpec) -> None:
@@ -145,7 +201,8 @@ def resolve_heads(heads: str | HeadSpec | Sequence[str | HeadSpec]) -> list[Head
     Parameters
     ----------
     heads : str, HeadSpec or sequence of those
-        "default" is every head that featx brings.
+        "fast" is heads that are searched in seconds, "default" those and support vector machines and a small
+        multi-layer perceptron, and "thorough" all of them on wider and finer grids, and more.
 
     Returns
     -------
@@ -159,7 +216,7 @@ def resolve_heads(heads: str | HeadSpec | Sequence[str | HeadSpec]) -> list[Head
     Examples
     --------
     >>> [spec.name for spec in resolve_heads("default")]
-    ['logistic_regression', 'linear_svm', 'rbf_svm', 'mlp', 'knn']
+    ['logistic_regression', 'linear_svm', 'ridge', 'rbf_svm', 'mlp', 'knn']
     >>> resolve_heads("logistic")
     Traceback (most recent call last):
     featx.errors.HeadError: received the head 'logistic'; expected a registered head or space; ...
@@ -171,7 +228,7 @@ def resolve_heads(heads: str | HeadSpec | Sequence[str | HeadSpec]) -> list[Head
         if isinstance(head, HeadSpec):
             specs.append(head)
         elif head in _SPACES:
-            specs += [_REGISTRY[name] for name in _SPACES[head]]
+            specs += [each if isinstance(each, HeadSpec) else _REGISTRY[each] for each in _SPACES[head]]
         elif head in _REGISTRY:
             specs.append(_REGISTRY[head])
         else:

@@ -12,7 +12,7 @@ from featx import HeadError, HeadSpec, list_heads, register_head
 from featx.heads import spaces
 from featx.heads.spaces import is_own_head, resolve_heads
 
-DEFAULT = ["logistic_regression", "linear_svm", "rbf_svm", "mlp", "knn"]
+DEFAULT = ["logistic_regression", "linear_svm", "ridge", "rbf_svm", "mlp", "knn"]
 DUMMY = HeadSpec("dummy", DummyClassifier(), {"strategy": ["prior", "uniform"]})
 
 each_default_head = pytest.mark.parametrize("spec", resolve_heads("default"), ids=lambda spec: spec.name)
@@ -28,7 +28,7 @@ def names(specs):
     return [spec.name for spec in specs]
 
 
-def test_the_default_space_is_the_five_heads():
+def test_the_default_space_is_the_six_heads():
     assert names(resolve_heads("default")) == DEFAULT
 
 
@@ -99,7 +99,7 @@ def test_heads_come_in_the_order_in_which_they_are_asked_for(heads, expected):
     ("heads", "message"),
     [
         ("logistic", "did you mean logistic_regression"),
-        ("?", "choose from default, knn"),
+        ("?", "choose from default, fast, knn"),
         (["knn", "svm"], "the head 'svm'"),
         ([], "no heads"),
         (None, "the head None"),

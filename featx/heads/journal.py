@@ -1,0 +1,148 @@
+"""The journal of a search: finished cells, one line each, so that a killed search goes on where it was.
+
+A text file of JSON lines. A line holds one candidate on one fold and the digest of the problem it belongs to
+(features, labels, groups, weights, folds, scoring, versions), and ends in a checksum of itself. Lines are
+appended and synced one by one: what a kill or a power cut can damage is the last line, and a line whose
+checksum is wrong counts as never written. A line of another problem is left alone and not used, so that one
+file may serve searches that change.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import zlib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import joblib
+import numpy as np
+import sklearn
+
+from featx import __version__
+from featx.checks import explain
+from featx.errors import StoreError
+from featx.files import StrPath
+from featx.heads.cells import Cell
+from featx.heads.problem import Problem
+
+_BLOCK_ROWS = 8192
+
+
+class Journal:
+    """Finished cells of one problem in a file.
+
+    Parameters
+    ----------
+    path : path-like or None
+        Created if absent; None remembers in memory alone.
+    problem : Problem
+    keys : sequence of str
+        Of the candidates that are searched; cells are found again by them.
+    """
+
+    def __init__(self, path: StrPath | None, problem: Problem) -> None:
+        self._path = None if path is None else Path(path)
+        self._digest = "" if path is None else problem_digest(problem)
+        self._known: dict[tuple[str, int], Cell] = {}
+        if self._path is not None and self._path.exists():
+            self._read(self._path)
+
+    def get(self, key: str, fold: int, candidate: int) -> Cell | None:
+        """A finished cell of the candidate that has this key, or None."""
+        cell = self._known.get((key, fold))
+        return None if cell is None else Cell(candidate, *_values(cell))
+
+    def add(self, keyed: Iterable[tuple[str, Cell]]) -> None:
+        """Write finished cells, and wait until they are on the disk."""
+        keyed = list(keyed)
+        self._known |= {(key, cell.fold): cell for key, cell in keyed}
+        if self._path is None:
+            return
+        lines = b"".join(_line(self._digest, key, cell) for key, cell in keyed)
+        try:
+            # O_APPEND: two searches may write to one journal, and neither tears the other's lines.
+            descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+            try:
+                os.write(descriptor, lines)
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            raise StoreError(f"{self._path} cannot be written: {error.strerror}") from error
+
+    def _read(self, path: Path) -> None:
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            remedy = "pass another path"
+            raise StoreError(
+                explain(f"{path} ({error.strerror})", "a journal of a search", remedy)
+            ) from error
+        for line in data.split(b"\n"):
+            entry = _parsed(line)
+            if entry is not None and entry["problem"] == self._digest:
+                cell = Cell(
+                    0, *(entry[name] for name in ("fold", "fit_time", "score_time", "scores", "error"))
+                )
+                self._known[entry["candidate"], cell.fold] = cell
+        if data and not data.endswith(b"\n"):
+            # The next line must not go on where a torn one ends.
+            with path.open("ab") as file:
+                file.write(b"\n")
+
+
+def _values(cell: Cell) -> tuple[Any, ...]:
+    return cell.fold, cell.fit_time, cell.score_time, cell.scores, cell.error
+
+
+def _line(digest: str, key: str, cell: Cell) -> bytes:
+    names = ("fold", "fit_time", "score_time", "scores", "error")
+    entry = {"problem": digest, "candidate": key, **dict(zip(names, _values(cell), strict=True))}
+    # Not-a-number is how json writes it, and reads it again.
+    text = json.dumps(entry, sort_keys=True).encode()
+    return b"\n%s %08x\n" % (text, zlib.crc32(text))
+
+
+def _parsed(line: bytes) -> dict[str, Any] | None:
+    text, _, checksum = line.rpartition(b" ")
+    if checksum != b"%08x" % zlib.crc32(text):
+        return None
+    entry = json.loads(text)
+    return entry if isinstance(entry, dict) else None
+
+
+def problem_digest(problem: Problem) -> str:
+    """SHA-256 of everything that a cell's scores depend on, but for the candidate.
+
+    Parameters
+    ----------
+    problem : Problem
+
+    Returns
+    -------
+    str
+    """
+    digest = hashlib.sha256(f"{__version__} {sklearn.__version__} {np.__version__}\n".encode())
+    digest.update(f"{problem.X.shape} {problem.X.dtype}\n".encode())
+    for start in range(0, len(problem.X), _BLOCK_ROWS):
+        digest.update(np.ascontiguousarray(problem.X[start : start + _BLOCK_ROWS]).tobytes())
+    rest = (
+        problem.y,
+        problem.images,
+        problem.sample_weight,
+        problem.class_weight,
+        problem.folds,
+        dict(problem.blocks),
+        problem.scoring,
+    )
+    digest.update(joblib.hash(rest).encode())
+    return digest.hexdigest()
+
+
+def is_complete(cell: Cell) -> bool:
+    """Whether a cell has a score to go by."""
+    return not cell.error and not any(map(math.isnan, cell.scores.values()))
