@@ -64,10 +64,10 @@ class HeadSearch(AnswersWithBest, ClassifierMixin, MetaEstimatorMixin, BaseEstim
         calibrated within each fold where the scoring asks for them, unless ``calibration=None``.
     cv : int, splitter or iterable, default=5
         An integer makes stratified folds that part no group.
-    n_repeats : int, default=1
-        Times that an integer ``cv`` is drawn anew.
     refit : bool or str, default=True
         Fit the best candidate on all samples. With several scores, the name of the one that ranks.
+    n_repeats : int, default=1
+        Times that an integer ``cv`` is drawn anew.
     strategy : {"grid", "refine", "random", "halving"}, default="grid"
         Every candidate; that, and then half steps around each head's peak until they are an eighth of a
         decade; ``n_iter`` draws of each head's grid or distributions; or all on few rows and the best
@@ -149,8 +149,8 @@ class HeadSearch(AnswersWithBest, ClassifierMixin, MetaEstimatorMixin, BaseEstim
         *,
         scoring: Any = "accuracy",
         cv: Any = 5,
-        n_repeats: int = 1,
         refit: bool | str = True,
+        n_repeats: int = 1,
         strategy: str = "grid",
         n_iter: int = 20,
         class_weight: str | Mapping[Any, float] | None = None,
@@ -166,8 +166,8 @@ class HeadSearch(AnswersWithBest, ClassifierMixin, MetaEstimatorMixin, BaseEstim
         self.heads = heads
         self.scoring = scoring
         self.cv = cv
-        self.n_repeats = n_repeats
         self.refit = refit
+        self.n_repeats = n_repeats
         self.strategy = strategy
         self.n_iter = n_iter
         self.class_weight = class_weight
