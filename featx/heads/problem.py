@@ -18,6 +18,7 @@ from sklearn.utils.validation import has_fit_parameter
 
 from featx.checks import explain
 from featx.errors import HeadError
+from featx.heads.design import as_floats
 from featx.heads.neighbors import WeightedNeighbors
 from featx.heads.splits import Folds
 
@@ -81,7 +82,7 @@ class Problem:
         """Rows of one feature set, as float32 or float64; a copy."""
         columns = self.blocks[block]
         part = self.X[rows, columns] if isinstance(columns, slice) else self.X[np.ix_(rows, columns)]
-        return part.astype(np.float32) if part.dtype == np.float16 else part
+        return as_floats(part)
 
     def weights(self, rows: np.ndarray) -> np.ndarray | None:
         """Sample weights of a training part, with the class weights in them."""

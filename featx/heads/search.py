@@ -121,7 +121,7 @@ class HeadSearch(AnswersWithBest, ClassifierMixin, MetaEstimatorMixin, BaseEstim
     best_calibration_ : str or None
         That the best head got.
     calibration_losses_ : dict of str to float
-        Out-of-fold log loss of each calibration that was tried, in nats.
+        Out-of-fold log loss of each calibration, in nats, where several were tried.
     best_threshold_, threshold_score_ : float or None
         With ``tune_threshold``, and what such thresholds score on folds that did not choose them.
     cv_results_ : dict of str to array
