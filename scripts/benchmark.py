@@ -5,6 +5,8 @@
     .venv/bin/python scripts/benchmark.py extract --images 500     # a quick look
     .venv/bin/python scripts/benchmark.py memory                   # peak memory, 1,000 against 20,000 images
     .venv/bin/python scripts/benchmark.py startup                  # featx --help, import featx
+    .venv/bin/python scripts/benchmark.py search                   # GridSearchCV beside the head search
+    .venv/bin/python scripts/benchmark.py search-memory            # a linear search of 1,000,000 rows
     .venv/bin/python scripts/benchmark.py finetune                 # ELPV: frozen, tuned, from a random head
     .venv/bin/python scripts/benchmark.py activations              # ELPV: frozen blocks once, or every epoch
 
@@ -23,11 +25,13 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 import numpy as np
+from benchmark_search import benchmark_search, benchmark_search_memory
 from PIL import Image
 from sklearn.datasets import load_sample_images
 
@@ -68,7 +72,7 @@ def make_jpegs(folder: Path, n_images: int, *, first: int = 0) -> None:
 def run(script: str, *arguments: Path | str) -> tuple[float, float]:
     """Run a script in a process of its own: wall seconds and peak memory in MB."""
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "FEATX_CACHE": str(ROOT / "cache")}
-    command = [sys.executable, "-c", script.format(backbone=BACKBONE), *map(str, arguments)]
+    command = [sys.executable, "-c", script.replace("{backbone}", BACKBONE), *map(str, arguments)]
     started = perf_counter()
     process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
     # wait4 tells of this child alone; getrusage would tell of the largest so far.
@@ -254,11 +258,33 @@ def benchmark_activations() -> list[dict[str, object]]:
     return rows
 
 
+def solar_features() -> tuple[np.ndarray, np.ndarray]:
+    """Average-pooled features of the ELPV cells at their own size, and labels."""
+    import featx
+
+    images, labels, _ = solar_cells()
+    features = featx.extract((images, labels), featx.FeatureExtractor(input_size=(300, 300)))
+    return features.X, features.y
+
+
+#: What is measured, given the command line's options.
+MEASURES: dict[str, Callable[[argparse.Namespace], list[dict[str, Any]]]] = {
+    "extract": lambda options: benchmark_extract(options.images, options.rounds),
+    "memory": lambda _: benchmark_memory(),
+    "startup": lambda options: benchmark_startup(options.rounds),
+    "search": lambda options: benchmark_search(run, *solar_features(), options.rounds),
+    "search-memory": lambda options: benchmark_search_memory(run, options.rows),
+    "finetune": lambda options: benchmark_finetune(options.seeds, options.epochs),
+    "activations": lambda _: benchmark_activations(),
+}
+
+
 def main() -> None:
     """Parse the command line, measure, print and keep a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("what", choices=["extract", "memory", "startup", "finetune", "activations"])
+    parser.add_argument("what", choices=list(MEASURES))
     parser.add_argument("--images", type=int, default=5_000)
+    parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=8)
@@ -266,14 +292,7 @@ def main() -> None:
 
     reports = ROOT / "cache" / "reports"
     reports.mkdir(parents=True, exist_ok=True)
-    measures = {
-        "extract": lambda: benchmark_extract(options.images, options.rounds),
-        "memory": benchmark_memory,
-        "startup": lambda: benchmark_startup(options.rounds),
-        "finetune": lambda: benchmark_finetune(options.seeds, options.epochs),
-        "activations": benchmark_activations,
-    }
-    rows = measures[options.what]()
+    rows = MEASURES[options.what](options)
     for row in rows:
         print("  ".join(f"{name}: {value}" for name, value in row.items() if value != ""))
     path = reports / f"benchmark-{options.what}.json"
