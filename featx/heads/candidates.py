@@ -15,7 +15,7 @@ from sklearn.model_selection import ParameterGrid
 
 from featx.checks import explain, suggest
 from featx.errors import HeadError
-from featx.heads.problem import ALL_FEATURES, for_labels, weighable
+from featx.heads.problem import ALL_FEATURES, for_labels, last_step, weighable, with_last_step
 from featx.heads.spaces import HeadSpec, is_own_head
 from featx.heads.splits import Folds
 
@@ -92,6 +92,8 @@ class Preparation:
         try:
             choices = list(ParameterGrid(spec.param_grid))
             found = [self.candidate(spec, params, name) for name in features for params in choices]
+        except HeadError:
+            raise
         except (TypeError, ValueError) as error:
             raise HeadError(f"the param_grid of the head {spec.name} cannot be used: {error}") from error
         if not found:
@@ -111,7 +113,9 @@ class Preparation:
             remedy = f"leave {name} out, choose another scoring, or calibrate"
             raise HeadError(explain(received, f"heads with {wanted}", remedy))
         method = "sigmoid" if self.calibration == "auto" else self.calibration
-        return CalibratedClassifierCV(estimator, method=method, ensemble=False)
+        # Of the last step: a calibrated pipeline would hand its head no weights.
+        head = CalibratedClassifierCV(last_step(estimator)[1], method=method, ensemble=False)
+        return with_last_step(estimator, head)
 
 
 def needed_methods(scoring: Any) -> list[tuple[str, ...]]:

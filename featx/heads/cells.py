@@ -167,6 +167,8 @@ def run_task(task: Task, problem: Problem, deadline: float = math.inf) -> list[C
     list of Cell
         Of all candidates, or of those that were begun in time.
     """
+    if not task.heads:
+        return []
     fold, cells = task.shared(problem), {}
     try:
         for fitted in task.path(problem)(task.heads, fold):
@@ -196,7 +198,8 @@ def _scored(task: Task, fitted: Fitted, fold: Fold) -> Cell:
     if problem.images is not None:
         head, y = ViewAverage.of(head, problem.images[fold.test], y)
     scores = check_scoring(head, problem.scoring)(head, fitted.inputs, y)
-    named = dict(scores) if isinstance(scores, Mapping) else {"score": float(scores)}
+    scores = scores if isinstance(scores, Mapping) else {"score": scores}
+    named = {name: float(score) for name, score in scores.items()}
     error = "a fold has no score" if any(np.isnan(score) for score in named.values()) else ""
     index, seconds = task.candidates[fitted.index], perf_counter() - started
     return Cell(index, task.fold, fitted.fit_time, seconds, named, error)

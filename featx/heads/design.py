@@ -82,7 +82,8 @@ class Design:
         """
         # Dividing the few weights is dividing the many rows.
         scaled = (columns[:-1] / self._scale[:, np.newaxis]).astype(self._dtype)
-        products = np.empty((len(self._X), columns.shape[1]))
+        # Blocks of rows that are left out are not read, and what is theirs has to be a number.
+        products = np.zeros((len(self._X), columns.shape[1]))
         for rows, block in self._blocks():
             products[rows] = block @ scaled
         products += columns[-1]

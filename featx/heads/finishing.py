@@ -13,6 +13,7 @@ Scores into Accurate Multiclass Probability Estimates, KDD 2002 (isotonic).
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -23,10 +24,13 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.metrics import check_scoring, log_loss
 from sklearn.model_selection import FixedThresholdClassifier
 
-from featx.heads.candidates import Candidate, needs_calibration
+from featx.checks import explain
+from featx.errors import HeadError
+from featx.heads.candidates import Candidate, needed_methods, needs_calibration, will_give
 from featx.heads.paths import fit_alone, fit_each, path_of
 from featx.heads.problem import Problem, fit_weights, last_step
 from featx.heads.shared import FOLDS, Fold, Prefix
+from featx.heads.spaces import HeadSpec
 from featx.heads.splits import fewest_members, make_folds
 
 CALIBRATIONS = ("sigmoid", "isotonic", "auto", None)
@@ -58,6 +62,32 @@ class Finished:
     calibration_losses: dict[str, float]
     threshold: float | None
     threshold_score: float | None
+
+
+def check_threshold(
+    problem: Problem, specs: Sequence[HeadSpec], scoring: Any, calibration: str | None
+) -> None:
+    """Refuse a search that could not choose a threshold at its end.
+
+    Parameters
+    ----------
+    problem : Problem
+    specs : sequence of HeadSpec
+    scoring : str, callable or None
+        That ranks.
+    calibration : {"sigmoid", "isotonic", "auto", None}
+    """
+    remedy = "leave tune_threshold out"
+    if problem.is_multilabel or len(np.unique(problem.y)) != 2:
+        received = "tune_threshold for other than two classes"
+        raise HeadError(explain(received, "two classes", remedy))
+    if any("predict" not in methods for methods in needed_methods(scoring)):
+        received, expected = f"tune_threshold for scoring={scoring!r}", "a scoring of predicted classes"
+        raise HeadError(explain(received, expected, f"{remedy}, or score for example balanced_accuracy"))
+    for spec in specs:
+        if not will_give(spec.estimator, "predict_proba", calibration):
+            received = f"tune_threshold for the head {spec.name}, which has no probabilities"
+            raise HeadError(explain(received, "a calibration, or heads that have them", remedy))
 
 
 def finish(
@@ -165,13 +195,12 @@ class _GivenScores(ClassifierMixin, BaseEstimator):
         return X[:, 0] if len(self.classes) == 2 else X
 
 
-@dataclass(frozen=True)
-class _GivenLabels:
+class _GivenLabels(ClassifierMixin, BaseEstimator):
     """Predictions that are there already, for a scorer."""
 
-    labels: np.ndarray
-    classes_: np.ndarray
-    _estimator_type: str = "classifier"
+    def __init__(self, labels: np.ndarray, classes: np.ndarray) -> None:
+        self.labels = labels
+        self.classes_ = classes
 
     def fit(self) -> None:
         """Scorers ask for one."""

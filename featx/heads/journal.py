@@ -16,6 +16,7 @@ import os
 import zlib
 from collections.abc import Iterable
 from pathlib import Path
+from pickle import PicklingError
 from typing import Any
 
 import joblib
@@ -24,7 +25,7 @@ import sklearn
 
 from featx import __version__
 from featx.checks import explain
-from featx.errors import StoreError
+from featx.errors import HeadError, StoreError
 from featx.files import StrPath
 from featx.heads.cells import Cell
 from featx.heads.problem import Problem
@@ -46,9 +47,11 @@ class Journal:
 
     def __init__(self, path: StrPath | None, problem: Problem) -> None:
         self._path = None if path is None else Path(path)
+        # What cannot be written is said before hours of fitting, and not after the first of them.
+        self._append(b"")
         self._digest = "" if path is None else problem_digest(problem)
         self._known: dict[tuple[str, int], Cell] = {}
-        if self._path is not None and self._path.exists():
+        if self._path is not None:
             self._read(self._path)
 
     def get(self, key: str, fold: int, candidate: int) -> Cell | None:
@@ -60,9 +63,11 @@ class Journal:
         """Write finished cells, and wait until they are on the disk."""
         keyed = list(keyed)
         self._known |= {(key, cell.fold): cell for key, cell in keyed}
+        self._append(b"".join(_line(self._digest, key, cell) for key, cell in keyed))
+
+    def _append(self, lines: bytes) -> None:
         if self._path is None:
             return
-        lines = b"".join(_line(self._digest, key, cell) for key, cell in keyed)
         try:
             # O_APPEND: two searches may write to one journal, and neither tears the other's lines.
             descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
@@ -72,7 +77,8 @@ class Journal:
             finally:
                 os.close(descriptor)
         except OSError as error:
-            raise StoreError(f"{self._path} cannot be written: {error.strerror}") from error
+            received, expected = f"{self._path} ({error.strerror})", "a file that can be written"
+            raise StoreError(explain(received, expected, "pass another path")) from error
 
     def _read(self, path: Path) -> None:
         try:
@@ -139,7 +145,11 @@ def problem_digest(problem: Problem) -> str:
         dict(problem.blocks),
         problem.scoring,
     )
-    digest.update(joblib.hash(rest).encode())
+    try:
+        digest.update(joblib.hash(rest).encode())
+    except PicklingError as error:
+        received, remedy = f"scoring={problem.scoring!r} and a journal", "define it at the top of a module"
+        raise HeadError(explain(received, "a scorer that is known by its name", remedy)) from error
     return digest.hexdigest()
 
 

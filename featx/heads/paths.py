@@ -312,13 +312,16 @@ def fit_alone(estimator: BaseEstimator, fold: Fold) -> BaseEstimator | None:
     Returns
     -------
     estimator or None
-        Fitted, as scikit-learn's own solver would leave it.
+        Fitted, as scikit-learn's own solver would leave it; None, too, where the path gives up.
     """
     _, head = last_step(estimator)
     path, _ = path_of(head, len(fold.train), fold.n_features)
     if path not in (_fit_linear_path, _fit_ridge_path):
         return None
-    fitted = next(path([head], fold))
+    try:
+        fitted = next(path([head], fold))
+    except Exception:  # noqa: BLE001 - a path may give up; scikit-learn's own solver does not
+        return None
     steps = fold.scaler if fold.is_streamed else fold.transformers
     if not hasattr(estimator, "steps"):
         return fitted.head

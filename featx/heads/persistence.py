@@ -38,6 +38,7 @@ FORMAT_VERSION = 1
 
 #: Classes beyond skops's own list that a head may hold. Each was read: none does more than hold numbers.
 TRUSTED_TYPES = (
+    "featx.heads.neighbors.WeightedNeighbors",
     "sklearn.calibration._CalibratedClassifier",
     "sklearn.calibration._SigmoidCalibration",
     "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",

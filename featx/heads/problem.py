@@ -143,6 +143,19 @@ def check_targets(y: np.ndarray) -> None:
         raise HeadError(explain(received, expected, "y should be a 1d array for single classes"))
 
 
+def check_weights(y: np.ndarray, sample_weight: np.ndarray | None, class_weight: ClassWeight) -> None:
+    """Refuse weights that no head could be fitted with."""
+    if sample_weight is None and class_weight is None:
+        return
+    if y.ndim == 2:
+        remedy = "set class_weight in the estimator of a HeadSpec of your own"
+        raise HeadError(explain("weights for several labels", "weights for one class a sample", remedy))
+    try:
+        compute_sample_weight(class_weight, y)
+    except (TypeError, ValueError) as error:
+        raise HeadError(f"class_weight={class_weight!r} cannot be used: {error}") from error
+
+
 def check_finite(X: np.ndarray) -> None:
     """Refuse features that are not finite, and say in which rows; blocks bound the memory.
 
@@ -196,9 +209,20 @@ def check_blocks(blocks: Mapping[str, Any] | None, n_features: int) -> dict[str,
     checked: dict[str, Columns] = {}
     for name, given in blocks.items():
         columns = slice(*given) if isinstance(given, tuple) and len(given) == 2 else given
-        indices = np.arange(n_features)[columns] if isinstance(columns, slice) else np.asarray(columns)
+        indices = _indices(columns, n_features)
         if indices.ndim != 1 or not len(indices) or indices.min() < 0 or indices.max() >= n_features:
             received = f"the columns {columns!r} of {name!r}"
             raise HeadError(explain(received, f"some of {n_features} columns", "mend feature_blocks"))
         checked[str(name)] = columns if isinstance(columns, slice) else indices
     return checked
+
+
+def _indices(columns: Any, n_features: int) -> np.ndarray:
+    """Columns as integers; none where they are anything else."""
+    try:
+        found = np.arange(n_features)[columns] if isinstance(columns, slice) else np.asarray(columns)
+    except (TypeError, ValueError):
+        return np.zeros(0, int)
+    if found.dtype == bool:
+        return np.flatnonzero(found) if found.shape == (n_features,) else np.zeros(0, int)
+    return found if found.dtype.kind in "iu" else np.zeros(0, int)

@@ -98,10 +98,11 @@ def _params_table(candidates: Sequence[Candidate]) -> dict[str, Any]:
 def _ranks(mean: np.ndarray, shares: np.ndarray) -> np.ndarray:
     """Ranks from 1, ties equal; what failed is last, and what saw more rows comes first."""
     ranks = np.zeros(len(mean), np.int32)
-    for share in sorted(set(shares), reverse=True):
-        is_here = shares == share
-        worst_last = np.where(np.isnan(mean[is_here]), -np.inf, mean[is_here])
-        ranks[is_here] = rankdata(-worst_last, method="min") + (shares > share).sum()
+    # What failed has seen nothing.
+    seen = np.where(np.isnan(mean), 0, shares)
+    for share in set(seen):
+        is_here = seen == share
+        ranks[is_here] = rankdata(-np.nan_to_num(mean[is_here]), method="min") + (seen > share).sum()
     return ranks
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Mapping, Sequence
+from numbers import Real
 from time import monotonic
 from typing import Any
 
@@ -25,18 +26,19 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
-from featx.checks import check_choice, check_n_jobs, check_seed
+from featx.checks import check_choice, check_n_jobs, check_seed, explain
 from featx.errors import FeatxWarning, HeadError
 from featx.files import StrPath
 from featx.heads.best import AnswersWithBest
 from featx.heads.candidates import Candidate, Preparation, check_scoring_names
-from featx.heads.finishing import CALIBRATIONS, finish
+from featx.heads.finishing import CALIBRATIONS, check_threshold, finish
 from featx.heads.problem import (
     Problem,
     check_blocks,
     check_finite,
     check_targets,
     check_varied,
+    check_weights,
 )
 from featx.heads.results import Outcome, leaderboard, results_table
 from featx.heads.shared import FOLDS
@@ -226,6 +228,8 @@ class HeadSearch(AnswersWithBest, ClassifierMixin, MetaEstimatorMixin, BaseEstim
         of_rows = {"groups": groups, "sample_weight": sample_weight, "images": images, "strata": strata}
         problem = self._problem(X, y, **of_rows)
         specs = resolve_heads(self.heads)
+        if self.tune_threshold:
+            check_threshold(problem, specs, self._rank_scoring(), self.calibration)
         preparation = Preparation(
             self.random_state,
             is_multilabel=problem.is_multilabel,
@@ -260,6 +264,10 @@ class HeadSearch(AnswersWithBest, ClassifierMixin, MetaEstimatorMixin, BaseEstim
         check_choice("calibration", self.calibration, CALIBRATIONS, HeadError)
         check_seed("random_state", self.random_state, HeadError)
         check_n_jobs(self.n_jobs, HeadError)
+        budget: Any = self.time_budget_s
+        if budget is not None and (not isinstance(budget, Real) or budget != budget):  # noqa: PLR0124 - NaN
+            received = f"time_budget_s={budget!r}"
+            raise HeadError(explain(received, "a number of seconds, or None", "pass for example 60"))
         return check_scoring_names(self.scoring, self.refit)
 
     def _problem(self, X: Any, y: Any, **of_rows: Any) -> Problem:
@@ -276,6 +284,7 @@ class HeadSearch(AnswersWithBest, ClassifierMixin, MetaEstimatorMixin, BaseEstim
         groups, weights, images = (of_rows[name] for name in ("groups", "sample_weight", "images"))
         if weights is not None:
             weights = _check_sample_weight(weights, X, ensure_non_negative=True)
+        check_weights(y, weights, self.class_weight)
         check_consistent_length(X, groups, images)
         if images is not None:
             views = group_views(images)
@@ -317,18 +326,21 @@ class HeadSearch(AnswersWithBest, ClassifierMixin, MetaEstimatorMixin, BaseEstim
         self.best_score_ = float(self.cv_results_[f"mean_test_{rank_by}"][self.best_index_])
 
     def _finish(self, best: Candidate, problem: Problem) -> None:
-        several = not (self.scoring is None or callable(self.scoring) or isinstance(self.scoring, str))
-        scoring = self.scoring
-        if several:
-            scoring = scoring[self.refit] if isinstance(scoring, Mapping) else self.refit
         found = finish(
             best,
             problem,
             calibration=self.calibration,
-            threshold_scoring=scoring if self.tune_threshold else None,
+            threshold_scoring=self._rank_scoring() if self.tune_threshold else None,
             random_state=self.random_state,
         )
         self.best_estimator_ = found.estimator
         self.best_columns_ = problem.blocks[best.features]
         self.best_calibration_, self.calibration_losses_ = found.calibration, found.calibration_losses
         self.best_threshold_, self.threshold_score_ = found.threshold, found.threshold_score
+
+    def _rank_scoring(self) -> Any:
+        """The scoring that ranks, of several."""
+        if self.scoring is None or callable(self.scoring) or isinstance(self.scoring, str):
+            # A head's own score is its accuracy.
+            return "accuracy" if self.scoring is None else self.scoring
+        return self.scoring[self.refit] if isinstance(self.scoring, Mapping) else self.refit

@@ -134,12 +134,14 @@ def _refine(space: Space) -> Strategy:
     round_ = Round(space.every_candidate())
     while round_.candidates:
         for candidate, score in zip(*(yield round_), strict=True):
-            if not np.isnan(score):
-                tried.setdefault((candidate.spec.name, candidate.features), []).append((score, candidate))
+            # What failed is never the best, and is not tried again.
+            scored = -np.inf if np.isnan(score) else score
+            tried.setdefault((candidate.spec.name, candidate.features), []).append((scored, candidate))
         found: list[Candidate] = []
-        for scored in tried.values():
-            best = max(scored, key=lambda pair: pair[0])[1]
-            found += _around(best, [candidate for _, candidate in scored], space)
+        for of_head in tried.values():
+            score, best = max(of_head, key=lambda pair: pair[0])
+            if np.isfinite(score):
+                found += _around(best, [candidate for _, candidate in of_head], space)
         round_ = Round(found)
 
 
