@@ -119,7 +119,9 @@ def finish(
     if problem.is_multilabel or not (is_asked or threshold_scoring):
         return Finished(fitted, None, {}, None, None)
     # Folds that overlap or leave samples out give no out-of-fold scores.
-    problem = replace(problem, folds=_partition(problem, random_state), token=f"{problem.token} finish")
+    folds = _partition(problem, random_state)
+    if folds is not problem.folds:
+        problem = replace(problem, folds=folds, token=f"{problem.token} finish")
     scores = _Scores.out_of_fold(best, problem, fitted)
     methods = _methods(fitted, calibration) if is_asked else ["none"]
     losses = scores.losses(methods)

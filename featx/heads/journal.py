@@ -16,7 +16,6 @@ import os
 import zlib
 from collections.abc import Iterable
 from pathlib import Path
-from pickle import PicklingError
 from typing import Any
 
 import joblib
@@ -147,7 +146,7 @@ def problem_digest(problem: Problem) -> str:
     )
     try:
         digest.update(joblib.hash(rest).encode())
-    except PicklingError as error:
+    except Exception as error:  # a function of a function has no name to be known by
         received, remedy = f"scoring={problem.scoring!r} and a journal", "define it at the top of a module"
         raise HeadError(explain(received, "a scorer that is known by its name", remedy)) from error
     return digest.hexdigest()

@@ -244,15 +244,15 @@ class HeadSearch(AnswersWithBest, ClassifierMixin, MetaEstimatorMixin, BaseEstim
         trials = Trials(self.strategy, rank_by, self.journal, self.n_jobs, deadline, self.verbose)
         try:
             outcomes, n_unfinished = trials.run(space, problem)
+            if n_unfinished:
+                message = f"{len(outcomes)} of {len(outcomes) + n_unfinished} candidates in {budget} seconds"
+                warnings.warn(f"the time budget ended the search after {message}", FeatxWarning, stacklevel=2)
+            self.cv_results_ = results_table(outcomes, rank_by)
+            self._choose(outcomes, rank_by)
+            if self.refit:
+                self._finish(outcomes[self.best_index_].candidate, problem)
         finally:
             FOLDS.clear()
-        if n_unfinished:
-            message = f"{len(outcomes)} of {len(outcomes) + n_unfinished} candidates in {budget} seconds"
-            warnings.warn(f"the time budget ended the search after {message}", FeatxWarning, stacklevel=2)
-        self.cv_results_ = results_table(outcomes, rank_by)
-        self._choose(outcomes, rank_by)
-        if self.refit:
-            self._finish(outcomes[self.best_index_].candidate, problem)
         return self
 
     def leaderboard(self) -> list[dict[str, Any]]:

@@ -47,9 +47,7 @@ def both(spec, X, y, weight=None, **options):
     assert search.cv_results_["params"] == grid.cv_results_["params"]
     assert search.cv_results_["error"].tolist() == [""] * len(grid.cv_results_["params"])
     names = [f"split{fold}_test_score" for fold in range(3)]
-    ours, theirs = (
-        np.array([results.cv_results_[name] for name in names]).T for results in (search, grid)
-    )
+    ours, theirs = (np.array([results.cv_results_[name] for name in names]).T for results in (search, grid))
     return ours, theirs
 
 

@@ -11,6 +11,9 @@ from tests.heads.real_data import cancer, digits
 
 OBJECTIVES = {"logistic": logistic, "squared hinge": squared_hinge}
 
+# All of them.
+ROWS = slice(None)
+
 each_objective = pytest.mark.parametrize("objective", OBJECTIVES.values(), ids=OBJECTIVES)
 
 
@@ -28,16 +31,16 @@ def test_the_gradient_of_a_loss_is_its_differences(objective, n_classes):
     decisions = rng.normal(size=(7, found.n_outputs))
 
     def total(flat):
-        return found.loss(flat.reshape(decisions.shape))[0].sum()
+        return found.judge(ROWS, flat.reshape(decisions.shape))[0].sum()
 
-    gradient = found.loss(decisions)[1]
+    gradient = found.judge(ROWS, decisions)[1]
     differences = approx_fprime(decisions.ravel(), total, 1e-7)
     np.testing.assert_allclose(gradient.ravel(), differences, rtol=0, atol=1e-5)
     step = 1e-6
     for output in range(found.n_outputs):
         moved = decisions.copy()
         moved[:, output] += step
-        slope = (found.loss(moved)[1] - gradient)[:, output] / step
+        slope = (found.judge(ROWS, moved)[1] - gradient)[:, output] / step
         np.testing.assert_allclose(found.curvature(decisions)[:, output], slope, rtol=0, atol=1e-4)
 
 
@@ -51,7 +54,7 @@ def test_no_step_in_any_direction_lowers_the_minimum_by_more_than_its_tolerance(
     (columns, n_iter), *_ = fit_path(Design(X, weights), found, [0.01])
 
     def value(columns):
-        losses = found.loss(X @ columns[:-1] + columns[-1])[0]
+        losses = found.judge(ROWS, X @ columns[:-1] + columns[-1])[0]
         penalty = (columns[:-1] ** 2).sum() + found.intercept_penalty * (columns[-1] ** 2).sum()
         return 0.01 * weights @ losses + penalty / 2
 
@@ -98,7 +101,9 @@ def test_ridge_solves_a_system_that_single_precision_cannot_factorise():
     (columns,) = fit_ridge_path(Design(X), targets, [1e-3])
     centred = X - X.mean(axis=0)
     expected = np.linalg.solve(centred.T @ centred + 1e-3 * np.eye(20), centred.T @ targets)
-    np.testing.assert_allclose(X @ columns[:-1] - X.mean(axis=0) @ columns[:-1], centred @ expected, atol=1e-6)
+    np.testing.assert_allclose(
+        X @ columns[:-1] - X.mean(axis=0) @ columns[:-1], centred @ expected, atol=1e-6
+    )
 
 
 def test_blocks_that_are_left_out_do_not_reach_the_minimum(monkeypatch):

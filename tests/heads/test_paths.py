@@ -4,7 +4,6 @@ import logging
 
 import numpy as np
 import pytest
-from tests.heads.real_data import both, cancer, digits, gave_up, problem_of, scaled
 from sklearn.base import clone
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression, RidgeClassifier
@@ -17,6 +16,7 @@ from featx.heads import paths
 from featx.heads.linear_paths import NotConvergedError
 from featx.heads.search import HeadSearch
 from featx.heads.shared import Fold, Prefix
+from tests.heads.real_data import both, cancer, digits, gave_up, problem_of, scaled
 
 SVM_GRID = {"head__C": [0.1, 10.0], "head__gamma": ["scale", "auto", 3e-3]}
 CASES = {
@@ -120,7 +120,9 @@ def fitted_by_path(spec, fold):
 
 LINEAR = [
     HeadSpec("svm", scaled(LinearSVC(dual=False, tol=1e-8, max_iter=100_000)), {"head__C": [1e-4, 1e-2]}),
-    HeadSpec("svm no intercept", scaled(LinearSVC(dual=False, tol=1e-8, fit_intercept=False)), {"head__C": [1e-3]}),
+    HeadSpec(
+        "svm no intercept", scaled(LinearSVC(dual=False, tol=1e-8, fit_intercept=False)), {"head__C": [1e-3]}
+    ),
     HeadSpec(
         "svm scaled intercept",
         scaled(LinearSVC(dual=False, tol=1e-8, intercept_scaling=10.0)),
