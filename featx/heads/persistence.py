@@ -2,9 +2,11 @@
 
 A zip archive of two members::
 
-    model.json    format_version, class_names, extraction_spec, metrics, training_images, versions,
-                  head_sha256
+    model.json    format_version, class_names, extraction_spec, extraction_specs, metrics,
+                  training_images, versions, head_sha256
     head.skops    the fitted scikit-learn estimator, as skops writes it
+
+Version 1 had no ``extraction_specs``, which are those of a head on features of several kinds side by side.
 
 Opening one runs no code: skops builds scikit-learn's own classes and the few in `TRUSTED_TYPES`, and
 nothing else; a file that asks for more is refused. To change the layout, raise `FORMAT_VERSION` and keep
@@ -34,10 +36,12 @@ from featx.checks import explain
 from featx.errors import FeatxWarning, HeadError, StoreCorruptError, StoreError, printable
 from featx.files import StrPath, atomic_write, read_regular_file, sha256_hex
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
-#: Classes beyond skops's own list that a head may hold. Each was read: none does more than hold numbers.
+#: Classes beyond skops's own list that a head may hold. Each was read: none does more than hold, take or
+#: compare numbers.
 TRUSTED_TYPES = (
+    "featx.heads.columns.TakeColumns",
     "featx.heads.neighbors.WeightedNeighbors",
     "sklearn.calibration._CalibratedClassifier",
     "sklearn.calibration._SigmoidCalibration",
@@ -49,6 +53,7 @@ _MEMBERS = ("model.json", "head.skops")
 _FIELDS = {
     "class_names": list,
     "extraction_spec": str | None,
+    "extraction_specs": list,
     "metrics": dict,
     "training_images": list,
     "versions": dict,
@@ -73,6 +78,8 @@ class ModelFile:
         Names of the head's classes, as strings or integers, in the order of ``head.classes_``.
     extraction_spec : str, optional
         The features it was fitted on, as ``ExtractionSpec.to_json`` writes it.
+    extraction_specs : sequence of str, optional
+        In place of it where features of several kinds stand side by side: theirs, in that order.
     metrics : mapping, optional
         What was measured, as plain values.
     training_images : sequence of str, optional
@@ -96,6 +103,14 @@ class ModelFile:
     metrics: Mapping[str, Any] = field(default_factory=dict)
     training_images: Sequence[str] = ()
     versions: Mapping[str, str] = field(default_factory=dict)
+    extraction_specs: Sequence[str] = ()
+
+    @property
+    def specs(self) -> tuple[str, ...]:
+        """Every extraction spec: several, the one, or none where the features came from elsewhere."""
+        if self.extraction_specs:
+            return tuple(self.extraction_specs)
+        return () if self.extraction_spec is None else (self.extraction_spec,)
 
     def save(self, path: StrPath) -> None:
         """Write the file; it appears complete or not at all.
@@ -122,6 +137,7 @@ class ModelFile:
             "format_version": FORMAT_VERSION,
             "class_names": list(self.class_names),
             "extraction_spec": self.extraction_spec,
+            "extraction_specs": list(self.extraction_specs),
             "metrics": dict(self.metrics),
             "training_images": _shortened(self.training_images),
             "versions": _versions(),
@@ -174,7 +190,8 @@ def save_head(head: BaseEstimator, path: StrPath, **details: Any) -> None:
     path : path-like
         Created or replaced.
     **details
-        ``class_names``, ``extraction_spec``, ``metrics`` and ``training_images``, as for `ModelFile`.
+        ``class_names``, ``extraction_spec`` or ``extraction_specs``, ``metrics`` and ``training_images``,
+        as for `ModelFile`.
 
     Examples
     --------
@@ -232,8 +249,7 @@ def _read_members(path: StrPath) -> tuple[dict[str, Any], bytes]:
         # zipfile, zlib and json each have errors of their own for damaged bytes.
         reason = printable(getattr(error, "strerror", None) or str(error))
         raise StoreCorruptError(f"{path} cannot be read as a model: {reason}") from error
-    _check_model(model, head, path)
-    return model, head
+    return _checked_model(model, head, path), head
 
 
 def _read_member(file: zipfile.ZipFile, name: str) -> bytes:
@@ -242,16 +258,21 @@ def _read_member(file: zipfile.ZipFile, name: str) -> bytes:
         return member.read(file.getinfo(name).file_size)
 
 
-def _check_model(model: Any, head: bytes, path: StrPath) -> None:
+def _checked_model(model: Any, head: bytes, path: StrPath) -> dict[str, Any]:
     version = model.get("format_version") if isinstance(model, dict) else None
-    if version != FORMAT_VERSION:
+    if version == 1:
+        model = {"extraction_specs": [], **model}
+    elif version != FORMAT_VERSION:
         received = f"{path} of format_version {version!r:.20}"
-        raise StoreError(explain(received, f"version {FORMAT_VERSION}", "save the model anew"))
+        raise StoreError(explain(received, f"version {FORMAT_VERSION} or 1", "save the model anew"))
     for name, kind in _FIELDS.items():
         if not isinstance(model.get(name), kind):
             raise StoreCorruptError(f"{path} is damaged: its {name} cannot be used")
     if sha256_hex(head) != model.get("head_sha256"):
         raise StoreCorruptError(f"{path} is damaged: its head is not the one that was saved")
+    if not all(isinstance(spec, str) for spec in model["extraction_specs"]):
+        raise StoreCorruptError(f"{path} is damaged: its extraction_specs cannot be used")
+    return dict(model)
 
 
 def _head_bytes(head: BaseEstimator) -> bytes:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from sklearn.neighbors import KNeighborsClassifier, NearestCentroid
 
+from featx.heads.neighbors import WeightedNeighbors
 from featx.models.dispatch import Converter, as_array, refuse
 from featx.models.layers import distance_scores, rows
 from featx.models.transformers import norms
@@ -19,10 +20,24 @@ _N_SPARE = 8
 
 def _convert_knn(head: KNeighborsClassifier, inputs: Any, method: str) -> Any:  # noqa: ARG001 - all the same
     """The share of each class among the neighbours, which is also what the class is chosen by."""
+    return _shares(head, inputs, np.ones(len(head._y)))  # noqa: SLF001 - there is no public name for it
+
+
+def _convert_weighted_knn(head: WeightedNeighbors, inputs: Any, method: str) -> Any:  # noqa: ARG001 - the same
+    """The same with votes that are worth their sample's weight; where none is, classes are equally likely."""
+    from keras import ops
+
+    shares = _shares(head, inputs, head.sample_weight_)
+    totals = ops.sum(shares, axis=1, keepdims=True)
+    is_known = totals > 0.0
+    return ops.where(is_known, shares / ops.where(is_known, totals, 1.0), 1 / len(head.classes_))
+
+
+def _shares(head: KNeighborsClassifier, inputs: Any, weights: np.ndarray) -> Any:
     from keras import ops
 
     _check_knn(head)
-    samples = as_array(head._fit_X)  # noqa: SLF001 - there is no public name for it
+    samples = as_array(head._fit_X)  # noqa: SLF001 - the same
     if is_cosine := head.effective_metric_ == "cosine":
         lengths = np.linalg.norm(samples, axis=1, keepdims=True)
         if not lengths.all():
@@ -36,7 +51,7 @@ def _convert_knn(head: KNeighborsClassifier, inputs: Any, method: str) -> Any:  
     table = rows(inputs, samples, trainable=is_weighted)
     nearest, squares = _nearest(inputs, table, samples.mean(axis=0), head.n_neighbors)
     # The labels are weights, so that a head without distances has something to learn too.
-    labels = np.eye(len(head.classes_))[head._y]  # noqa: SLF001 - the same
+    labels = np.eye(len(head.classes_))[head._y] * weights[:, np.newaxis]  # noqa: SLF001 - the same
     votes = ops.take(rows(inputs, labels), nearest, axis=0)
     if not is_weighted:
         return ops.mean(votes, axis=1)
@@ -110,4 +125,5 @@ def _convert_centroid(head: NearestCentroid, inputs: Any, method: str) -> Any:
 CONVERTERS: dict[type, Converter] = {
     KNeighborsClassifier: _convert_knn,
     NearestCentroid: _convert_centroid,
+    WeightedNeighbors: _convert_weighted_knn,
 }

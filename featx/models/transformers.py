@@ -15,6 +15,7 @@ from sklearn.decomposition import PCA
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import MaxAbsScaler, MinMaxScaler, Normalizer, StandardScaler
 
+from featx.heads.columns import TakeColumns
 from featx.models.dispatch import Converter, check_convertible, convert
 from featx.models.layers import centred, dense, scaled
 
@@ -112,6 +113,16 @@ def norms(inputs: Any, norm: str) -> Any:
     return ops.where(found < _SMALLEST_NORM, 1.0, found)
 
 
+def _convert_columns(take: TakeColumns, inputs: Any, method: str) -> Any:  # noqa: ARG001
+    from keras import ops
+
+    indices = take.indices_
+    start, stop = int(indices[0]), int(indices[-1]) + 1
+    if np.array_equal(indices, np.arange(start, stop)):
+        return inputs[:, start:stop]
+    return ops.take(inputs, indices, axis=1)
+
+
 def steps_of(pipeline: Pipeline) -> list[Any]:
     """A pipeline's steps in their order, those of pipelines inside it among them, without idle ones."""
     found: list[Any] = []
@@ -133,5 +144,6 @@ def _convert_pipeline(pipeline: Pipeline, inputs: Any, method: str) -> Any:
 CONVERTERS: dict[type, Converter] = {
     **dict.fromkeys(_AFFINE, _convert_affine),
     Normalizer: _convert_normalizer,
+    TakeColumns: _convert_columns,
     Pipeline: _convert_pipeline,
 }

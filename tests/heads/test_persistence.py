@@ -130,6 +130,34 @@ def test_everything_that_belongs_to_a_head_survives(path):
     assert set(model.versions) == {"featx", "scikit-learn", "numpy", "skops"}
 
 
+def test_the_specs_of_several_kinds_of_features_survive(tmp_path):
+    save_head(small_head(), tmp_path / "m.featx", extraction_specs=["one", "two"])
+    model = ModelFile.load(tmp_path / "m.featx")
+    assert (model.extraction_spec, model.specs) == (None, ("one", "two"))
+    assert ModelFile(small_head(), extraction_spec="one").specs == ("one",)
+    assert ModelFile(small_head()).specs == ()
+
+
+def test_a_file_of_version_1_is_read(path, tmp_path):
+    with zipfile.ZipFile(path) as file:
+        model, head = json.loads(file.read("model.json")), file.read("head.skops")
+    del model["extraction_specs"]
+    model["format_version"] = 1
+    old = tmp_path / "old.featx"
+    old.write_bytes(zip_bytes([("model.json", json.dumps(model)), ("head.skops", head)]))
+    loaded = ModelFile.load(old)
+    assert loaded.specs == (loaded.extraction_spec,) == (ModelFile.load(path).extraction_spec,)
+    assert_same_answers(loaded.head, small_head(), digits(n_classes=2)[0][:, 20:24])
+
+
+@pytest.mark.parametrize("n_classes", [2, 4], ids=["binary", "multi-class"])
+def test_neighbours_with_weighted_votes_are_saved(n_classes, tmp_path):
+    X, y = digits(n_classes)
+    search = HeadSearch("knn", cv=3, class_weight="balanced").fit(X, y)
+    save_head(search, tmp_path / "m.featx")
+    assert_same_answers(search.best_estimator_, load_head(tmp_path / "m.featx"), X)
+
+
 def test_a_head_alone_is_enough(tmp_path):
     save_head(small_head(), tmp_path / "m.featx")
     model = ModelFile.load(tmp_path / "m.featx")
@@ -363,6 +391,7 @@ def model_file(head, extra=(), **fields):
         "format_version": FORMAT_VERSION,
         "class_names": ["cat", "dog"],
         "extraction_spec": None,
+        "extraction_specs": [],
         "metrics": {},
         "training_images": [],
         "versions": {"scikit-learn": sklearn.__version__},
@@ -524,6 +553,7 @@ HOSTILE = {
     "joblib for a head": lambda: model_file(joblib_bytes()),
     "no bytes for a head": lambda: model_file(b""),
     "newer format": lambda: model_file(head_bytes(), format_version=FORMAT_VERSION + 1),
+    "specs of no kind": lambda: model_file(head_bytes(), extraction_specs=[1]),
     "no format": lambda: model_file(head_bytes(), format_version=None),
     "format in words": lambda: model_file(head_bytes(), format_version="\x1b[2J" * 1000),
     "other checksum": lambda: model_file(head_bytes(), head_sha256="0" * 64),

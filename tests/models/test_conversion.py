@@ -29,6 +29,8 @@ from sklearn.preprocessing import MaxAbsScaler, MinMaxScaler, Normalizer, Standa
 from sklearn.svm import SVC, LinearSVC, NuSVC
 
 from featx import ConversionError, HeadSearch, ParityError, check_parity, register_converter, to_keras
+from featx.heads.columns import on_columns
+from featx.heads.neighbors import WeightedNeighbors
 from featx.models.dispatch import CONVERTERS
 
 pytestmark = pytest.mark.backends
@@ -433,6 +435,34 @@ def test_neighbours_that_equal_the_query_or_share_the_vote(metric, weights):
     queries = np.vstack([X, [[1.0, 0.25], [0.25, 1.0], [0.5, 0.625]]])
     parity = check_parity(head, to_keras(head), queries)
     assert parity.n_labels_equal == len(queries)
+
+
+@pytest.mark.parametrize("weights", ["uniform", "distance"])
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_neighbours_whose_votes_carry_weights(n_classes, weights):
+    X, y, X_test = problem(n_classes)
+    weight = np.random.default_rng(0).uniform(0, 3, len(y)) * (y > 0)
+    head = WeightedNeighbors(3, weights=weights).fit(X, y, weight)
+    # Class 0 weighs nothing, so that some rows have no votes at all.
+    assert (head.predict_proba(X_test) == 1 / n_classes).all(axis=1).any()
+    check_parity(head, to_keras(head), X_test)
+
+
+@pytest.mark.parametrize("columns", [(3, 9), [8, 1, 3], [4], None], ids=str)
+@pytest.mark.parametrize("fold", [False, True])
+def test_a_head_on_some_columns_takes_all(columns, fold):
+    X, y, X_test = problem(3)
+    chosen = (
+        np.arange(N_FEATURES) if columns is None else np.r_[slice(*columns)] if len(columns) == 2 else columns
+    )
+    head = fit(make_pipeline(StandardScaler(), LogisticRegression()), X[:, chosen], y)
+    whole = on_columns(head, columns, N_FEATURES)
+    model = to_keras(whole, fold=fold)
+    assert model.input_shape == (None, N_FEATURES)
+    assert check_parity(whole, model, X_test).max_abs_difference < 1e-6
+    changed = X_test.copy()
+    changed[:, np.setdiff1d(np.arange(N_FEATURES), chosen)] = 99.0
+    np.testing.assert_array_equal(model(changed), model(X_test))
 
 
 def test_a_query_without_direction_is_as_far_from_everything():
