@@ -51,6 +51,7 @@ _HOMES = {
     "featx.features.fingerprint": ("ExtractionSpec",),
     "featx.features.store": ("FeatureStore",),
     "featx.heads.holdout": ("holdout_split",),
+    "featx.heads.nested": ("NestedScores", "nested_scores"),
     "featx.heads.persistence": ("ModelFile", "load_head", "save_head"),
     "featx.heads.search": ("HeadSearch",),
     "featx.heads.spaces": ("HeadSpec", "list_heads", "register_head"),

@@ -12,11 +12,10 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
 from featx.checks import explain
-from featx.errors import HeadError, SourceError
-from featx.features.extraction import extract
+from featx.embedding import embed, extractors_of
+from featx.errors import ConversionError, HeadError, SourceError
 from featx.features.extractor import FeatureExtractor, tags_for_images
 from featx.features.feature_set import FeatureSet
-from featx.features.fingerprint import ExtractionSpec
 from featx.features.store import FeatureStore
 from featx.files import StrPath
 from featx.heads.persistence import ModelFile
@@ -29,7 +28,7 @@ from featx.models.attachment import attach_head
 from featx.models.conversion import to_keras
 from featx.models.prediction import ScoresImages
 from featx.models.probe import fine_tune_probe
-from featx.models.samples import Labelled
+from featx.models.samples import Labelled, known_classes
 
 if TYPE_CHECKING:
     import keras
@@ -67,7 +66,10 @@ class ImageClassifier(ScoresImages, BaseEstimator):
     ----------
     classes_ : ndarray of shape (n_classes,)
         Class names, or the integers that were passed as ``y``.
+    extractors_ : list of FeatureExtractor
+        One; several after `load` of a model that ``featx search`` found on several feature files together.
     extractor_ : FeatureExtractor
+        The one.
     head_ : estimator
         Fitted; knows the classes as 0, 1 and so on.
     search_ : HeadSearch or None
@@ -146,13 +148,13 @@ class ImageClassifier(ScoresImages, BaseEstimator):
         extractor = self.backbone
         if not isinstance(extractor, FeatureExtractor):
             extractor = FeatureExtractor(extractor)
-        self.extractor_ = clone(extractor).fit()
+        self.extractors_ = [clone(extractor).fit()]
         features = self._extract(source, self.on_error)
         self.report_ = features.report
         is_labelled = features.y != UNLABELLED
         # A class may have lost all its images, and the head must not know it then.
         present, labels = np.unique(features.y[is_labelled], return_inverse=True)
-        self.classes_ = _classes(y, features)[present]
+        self.classes_ = known_classes(y, features.class_names)[present]
         self.training_images_ = [features.image_sha256[row] for row in np.flatnonzero(is_labelled)]
         groups = np.array(features.groups)[is_labelled]
         self.head_, self.search_ = self._fit_head(features.X[is_labelled], labels, groups)
@@ -208,10 +210,12 @@ class ImageClassifier(ScoresImages, BaseEstimator):
             Created or replaced.
         """
         check_is_fitted(self)
+        specs = [extractor.spec_.to_json() for extractor in self.extractors_]
         ModelFile(
             self.head_,
             class_names=self.classes_.tolist(),
-            extraction_spec=self.extractor_.spec_.to_json(),
+            extraction_spec=specs[0] if len(specs) == 1 else None,
+            extraction_specs=specs if len(specs) > 1 else (),
             training_images=self.training_images_,
         ).save(path)
 
@@ -246,16 +250,27 @@ class ImageClassifier(ScoresImages, BaseEstimator):
             When this installation would give other features than those the head was fitted on.
         """
         model = ModelFile.load(path)
-        if model.extraction_spec is None or not model.class_names:
+        if not model.specs or not model.class_names:
             received = f"{path}, a head without class names or an extraction spec"
             raise HeadError(explain(received, "a model for images", "load it with featx.load_head"))
-        spec = ExtractionSpec.from_json(model.extraction_spec)
-        classifier = cls(spec.backbone if backbone is None else backbone, model.head, store=store)
-        classifier.extractor_ = FeatureExtractor.from_spec(spec, backbone)
+        extractors = extractors_of(model.specs, backbone)
+        classifier = cls(extractors[0].backbone, model.head, store=store)
+        classifier.extractors_ = extractors
         classifier.classes_ = np.array(model.class_names)
         classifier.training_images_ = list(model.training_images)
         classifier.head_, classifier.search_ = model.head, None
         return classifier
+
+    @property
+    def extractor_(self) -> FeatureExtractor:
+        """The extractor, where there is one; its backbone is what a Keras model is made of."""
+        if len(self.extractors_) > 1:
+            names = " and ".join(extractor.spec_.backbone for extractor in self.extractors_)
+            remedy = "search one of the feature files alone, or with --combine none or parts"
+            received = f"a head on the features of {len(self.extractors_)} extractions ({names})"
+            raise ConversionError(explain(received, "features of one", remedy))
+        extractor: FeatureExtractor = self.extractors_[0]
+        return extractor
 
     def to_keras(self) -> keras.Model:
         """One Keras model that classifies as this classifier does: backbone and head.
@@ -269,7 +284,7 @@ class ImageClassifier(ScoresImages, BaseEstimator):
         Raises
         ------
         ConversionError
-            When the head has no equal in Keras.
+            When the head has no equal in Keras, or takes features of several extractions.
         """
         check_is_fitted(self)
         names = [str(name) for name in self.classes_]
@@ -312,7 +327,7 @@ class ImageClassifier(ScoresImages, BaseEstimator):
         Raises
         ------
         ConversionError
-            When the head has no equal in Keras, or an option cannot be used.
+            As `to_keras`, or when an option cannot be used.
         HeadError
             When labels are not this classifier's, or cannot be split.
         """
@@ -347,7 +362,8 @@ class ImageClassifier(ScoresImages, BaseEstimator):
         return self._extract(as_source(images).without_labels()).X
 
     def _extract(self, source: Any, on_error: Literal["raise", "skip"] = "raise") -> FeatureSet:
-        return extract(source, self.extractor_, store=self.store, on_error=on_error, verbose=self.verbose)
+        options: dict[str, Any] = {"store": self.store, "on_error": on_error, "verbose": self.verbose}
+        return embed(source, self.extractors_, **options)
 
     def _fit_head(
         self, X: np.ndarray, y: np.ndarray, groups: np.ndarray
@@ -381,11 +397,3 @@ class ImageClassifier(ScoresImages, BaseEstimator):
 
     def __sklearn_tags__(self) -> Any:
         return tags_for_images(super().__sklearn_tags__())
-
-
-def _classes(y: Sequence[Any] | np.ndarray | None, features: FeatureSet) -> np.ndarray:
-    """The classes as the user knows them, in the order of the integers that the head sees."""
-    if y is None or np.asarray(y).dtype.kind not in "iubf":
-        return np.array(features.class_names)
-    labels = np.unique(np.asarray(y))
-    return labels if labels.dtype.kind == "b" else labels[labels != UNLABELLED]

@@ -24,7 +24,7 @@ from featx.files import StrPath
 from featx.heads.search import HeadSearch
 from featx.images.sources import PathSource
 from featx.insight.evaluation import Evaluation, evaluate
-from featx.jobs import SearchResult, search_features
+from featx.search_jobs import SearchResult, search_features
 
 #: The paper's table: what was fitted, accuracy, ROC AUC.
 PUBLISHED = (

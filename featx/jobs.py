@@ -1,154 +1,32 @@
-"""The jobs behind the commands that need several parts of featx: search, evaluate, predict.
+"""The jobs behind the commands that use a saved model: evaluate, predict.
 
 The command line parses, calls one of these and prints. They only put public names together: what they do,
-a script does with `featx.extract`, `featx.HeadSearch`, `featx.evaluate` and `featx.ModelFile`.
+a script does with `featx.extract`, `featx.evaluate` and `featx.ModelFile`.
 """
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from time import perf_counter
 from typing import Any, Literal
 
 import numpy as np
 
 from featx.checks import explain
 from featx.classifier import ImageClassifier
+from featx.embedding import embed
 from featx.errors import HeadError, StoreMismatchError
-from featx.features.extraction import extract
+from featx.features.alignment import AlignedFeatures
+from featx.features.combination import combine_features
 from featx.features.feature_set import FeatureSet
 from featx.features.fingerprint import ExtractionSpec
 from featx.features.run import ExtractionReport, Failure
 from featx.files import StrPath, atomic_write
-from featx.heads.holdout import holdout_split
 from featx.heads.persistence import ModelFile
-from featx.heads.search import HeadSearch
-from featx.heads.splits import check_classes
-from featx.images.base import LABELS_COME_FROM, UNLABELLED, ImageSource
+from featx.images.base import UNLABELLED, ImageSource
 from featx.insight.evaluation import Evaluation, evaluate
-
-
-@dataclass(frozen=True)
-class SearchResult:
-    """What `search_features` found.
-
-    Attributes
-    ----------
-    search : HeadSearch
-        Fitted on the training part.
-    test : Evaluation or None
-        Of the best head on the part set aside; None when there is none.
-    train_rows, test_rows : ndarray of int
-        Rows of the feature set.
-    n_unlabelled : int
-        Rows left out because they have no label.
-    seconds : float
-    """
-
-    search: HeadSearch
-    test: Evaluation | None
-    train_rows: np.ndarray
-    test_rows: np.ndarray
-    n_unlabelled: int
-    seconds: float
-
-    def to_dict(self) -> dict[str, Any]:
-        """As plain values, for JSON."""
-        return {
-            "best_head": self.search.best_head_,
-            "best_params": self.search.best_params_,
-            "cv_score": self.search.best_score_,
-            "test": None if self.test is None else self.test.to_dict(),
-            "n_unlabelled": self.n_unlabelled,
-            "candidates": self.search.leaderboard(),
-            "seconds": self.seconds,
-        }
-
-
-def search_features(
-    features: FeatureSet,
-    search: HeadSearch,
-    *,
-    test_size: float = 0.25,
-    strata: Sequence[Any] | np.ndarray | None = None,
-    random_state: int = 0,
-) -> SearchResult:
-    """Set a test part aside, search on the rest, and score the best head on the test part once.
-
-    Parameters
-    ----------
-    features : FeatureSet
-    search : HeadSearch
-        Not fitted.
-    test_size : float, default=0.25
-        Share set aside; 0 trains on everything and scores nothing.
-    strata : array-like of shape (n_samples,), optional
-        What to stratify the test part by in place of the classes.
-    random_state : int, default=0
-        Seed of the split.
-
-    Returns
-    -------
-    SearchResult
-
-    Raises
-    ------
-    HeadError
-        When the labels cannot serve a search.
-    """
-    started = perf_counter()
-    rows = np.flatnonzero(features.y != UNLABELLED)
-    if not len(rows):
-        remedy = f"extract a labelled source: {LABELS_COME_FROM}"
-        raise HeadError(explain("features without labels", "a label for each", remedy))
-    y, groups = features.y[rows], np.array(features.groups)[rows]
-    check_classes(y, groups, 2, features.class_names)
-    train, test = np.arange(len(rows)), np.arange(0)
-    if test_size:
-        by = None if strata is None else np.asarray(strata)[rows]
-        train, test = holdout_split(y, groups, test_size=test_size, strata=by, random_state=random_state)
-    if isinstance(search.cv, int):
-        try:
-            check_classes(y[train], groups[train], search.cv, features.class_names)
-        except HeadError as error:
-            aside = f" (test_size={test_size} sets {len(test)} of {len(rows)} aside)" if len(test) else ""
-            raise HeadError(f"{error}{aside}") from None
-    X = features.X[rows]
-    search.fit(X[train], y[train], groups[train])
-    evaluation = None
-    if len(test):
-        names = [features.class_names[label] for label in search.classes_]
-        evaluation = evaluate(search, X[test], y[test], class_names=names, groups=groups[test])
-    n_unlabelled = len(features) - len(rows)
-    seconds = perf_counter() - started
-    return SearchResult(search, evaluation, rows[train], rows[test], n_unlabelled, seconds)
-
-
-def save_search(result: SearchResult, features: FeatureSet, path: StrPath) -> None:
-    """Write the best head to a model file, as it was scored: fitted on the training part.
-
-    Parameters
-    ----------
-    result : SearchResult
-    features : FeatureSet
-        That was searched.
-    path : path-like
-        Created or replaced.
-    """
-    metrics = result.to_dict()
-    del metrics["candidates"]
-    # The head knows the classes by the numbers that they have in the feature file.
-    names = [features.class_names[label] for label in result.search.classes_]
-    ModelFile(
-        result.search.best_estimator_,
-        class_names=names,
-        extraction_spec=None if features.spec is None else features.spec.to_json(),
-        metrics=metrics,
-        training_images=[features.image_sha256[row] for row in result.train_rows],
-    ).save(path)
 
 
 @dataclass(frozen=True)
@@ -178,14 +56,16 @@ class ModelEvaluation:
         }
 
 
-def evaluate_model(model: ModelFile, features: FeatureSet) -> ModelEvaluation:
+def evaluate_model(model: ModelFile, features: FeatureSet | Mapping[str, FeatureSet]) -> ModelEvaluation:
     """Score a saved model on a feature set, without the images that it was fitted on.
+
+    Views of one image are scored as one, by their mean.
 
     Parameters
     ----------
     model : ModelFile
-    features : FeatureSet
-        Labelled, of the same extraction.
+    features : FeatureSet, or mapping of str to FeatureSet
+        Labelled, of the same extraction; of a head on several, all of them by name, in any order.
 
     Returns
     -------
@@ -195,18 +75,26 @@ def evaluate_model(model: ModelFile, features: FeatureSet) -> ModelEvaluation:
     ------
     StoreMismatchError
         When the features are of another extraction than those the head was fitted on.
+    StoreError
+        When several sets are not of the same samples.
     HeadError
-        When there are no labels, or classes that the head does not know.
+        When a set is missing or not needed, there are no labels, or classes that the head does not know.
     """
-    _check_same_extraction(model, features)
-    y = _as_head_classes(model, features)
-    is_labelled = features.y != UNLABELLED
-    is_seen = model.was_trained_on(features.image_sha256) & is_labelled
+    combined = combine_features(_as_head_takes(model, features))
+    aligned = combined.aligned
+    y = _as_head_classes(model, aligned)
+    is_labelled = aligned.y != UNLABELLED
+    is_seen = model.was_trained_on(aligned.image_sha256) & is_labelled
     flatters = bool((is_seen == is_labelled).all())
     rows = np.flatnonzero(is_labelled if flatters else is_labelled & ~is_seen)
-    groups = np.array(features.groups)[rows]
-    names = [str(name) for name in model.class_names] or None
-    evaluation = evaluate(model.head, features.X[rows], y[rows], class_names=names, groups=groups)
+    evaluation = evaluate(
+        model.head,
+        combined.read(rows),
+        y[rows],
+        class_names=[str(name) for name in model.class_names] or None,
+        groups=np.array(aligned.groups)[rows],
+        images=None if combined.images is None else combined.images[rows],
+    )
     return ModelEvaluation(evaluation, int(is_seen.sum()), flatters)
 
 
@@ -311,9 +199,9 @@ def predict_images(
     -------
     Predictions
     """
-    features = extract(
+    features = embed(
         source.without_labels(),
-        classifier.extractor_,
+        classifier.extractors_,
         store=classifier.store,
         on_error=on_error,
         workers=workers,
@@ -335,19 +223,42 @@ def predict_images(
     return Predictions(source.sample_ids, labels, probabilities, errors, names, features.report)
 
 
-def _check_same_extraction(model: ModelFile, features: FeatureSet) -> None:
-    if model.extraction_spec is None or features.spec is None:
-        n_expected = getattr(model.head, "n_features_in_", features.n_features)
-        if n_expected != features.n_features:
-            received, expected = f"{features.n_features} features", f"the {n_expected} the head was fitted on"
+def _as_head_takes(
+    model: ModelFile, features: FeatureSet | Mapping[str, FeatureSet]
+) -> dict[str, FeatureSet]:
+    """The feature sets in the order of the head's columns."""
+    left = {"features": features} if isinstance(features, FeatureSet) else dict(features)
+    if not model.specs or any(given.spec is None for given in left.values()):
+        # Nothing tells them apart: they are taken in the order given.
+        n_given = sum(given.n_features for given in left.values())
+        n_expected = getattr(model.head, "n_features_in_", n_given)
+        if n_expected != n_given:
+            received, expected = f"{n_given} features", f"the {n_expected} the head was fitted on"
             raise HeadError(explain(received, expected, "extract the same features"))
-        return
-    if differences := features.spec.differences(ExtractionSpec.from_json(model.extraction_spec)):
-        message = "the features are not those the model was fitted on; extract them as it needs them"
-        raise StoreMismatchError(message, differences)
+        return left
+    specs = [ExtractionSpec.from_json(text) for text in model.specs]
+    if len(specs) != len(left):
+        received = f"{len(left)} feature file{'s' * (len(left) != 1)}"
+        wanted = ", ".join(
+            f"{spec.backbone} at {spec.input_size[0]} x {spec.input_size[1]}" for spec in specs
+        )
+        remedy = "pass those that the model needs, and no others"
+        raise HeadError(explain(received, f"{len(specs)}, of {wanted}", remedy))
+    ordered: dict[str, FeatureSet] = {}
+    for spec in specs:
+        name = min(left, key=lambda each: len(_differences(left[each], spec)))
+        if differences := _differences(left[name], spec):
+            message = "the features are not those the model was fitted on; extract them as it needs them"
+            raise StoreMismatchError(message, differences)
+        ordered[name] = left.pop(name)
+    return ordered
 
 
-def _as_head_classes(model: ModelFile, features: FeatureSet) -> np.ndarray:
+def _differences(features: FeatureSet, spec: ExtractionSpec) -> dict[str, tuple[Any, Any]]:
+    return {} if features.spec is None else features.spec.differences(spec)
+
+
+def _as_head_classes(model: ModelFile, features: AlignedFeatures) -> np.ndarray:
     """The feature set's labels, as the classes that the head knows; the names are what they share."""
     # A head that was saved alone knows its classes and no names for them.
     names = model.class_names or model.head.classes_.tolist()

@@ -64,7 +64,7 @@ MANY_PARAMETERS_ALLOWED = {
     "featx.models.probe:fine_tune_probe",
     "featx.features.extraction:extract",
     "featx.cli.features:extract",
-    "featx.cli.heads:search",
+    "featx.cli.searching:search",
     "featx.cli.heads:predict",
     "featx.cli.models:finetune",
 }

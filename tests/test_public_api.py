@@ -32,6 +32,7 @@ NEED_NO_EXAMPLE = {name for name in featx.__all__ if name.endswith(("Error", "Wa
     "ImageSource",  # abstract
     "Evaluation",  # made by evaluate
     "Comparison",  # made by compare
+    "NestedScores",  # made by nested_scores
 }
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from featx.cli import features, heads, models, ranking
+from featx.cli import features, heads, models, ranking, searching
 from featx.cli.printing import show_warning
 from featx.cli.quiet import QuietTensorFlow
 from featx.errors import DecodeError, FeatxError, printable
@@ -48,7 +48,7 @@ app = typer.Typer(
 app.command()(heads.demo)
 app.command()(features.backbones)
 app.command()(features.extract)
-app.command()(heads.search)
+app.command()(searching.search)
 app.command()(heads.evaluate)
 app.command()(heads.predict)
 app.command()(ranking.rank)

@@ -1,4 +1,4 @@
-"""Commands that find and use heads: demo, search, evaluate, predict."""
+"""Commands that use heads: demo, evaluate, predict."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from typing import Annotated, Any
 
 import typer
 
-from featx.checks import explain
 from featx.cli.options import (
     AsJson,
     FollowLinks,
     Jobs,
     OnError,
+    Out,
     PathColumn,
     Seed,
     Source,
     Store,
     ValueRange,
     Workers,
-    make_source,
+    load_feature_files,
     make_unlabelled_source,
 )
 from featx.cli.printing import (
@@ -31,9 +31,6 @@ from featx.cli.printing import (
     print_leaderboard,
     print_rows,
 )
-from featx.errors import HeadError
-
-Out = Annotated[Path | None, typer.Option(help="Model file to write.")]
 
 
 def demo(
@@ -47,14 +44,14 @@ def demo(
     """The main job, end to end, on 2,624 images of solar cells."""
     from featx.demo import PUBLISHED, run_demo
     from featx.files import check_target
-    from featx.jobs import save_search
+    from featx.search_jobs import save_search
 
     check_target(out)
     found = run_demo(
         store=store, n_jobs=-1 if n_jobs is None else n_jobs, random_state=random_state, verbose=1
     )
     if out is not None:
-        save_search(found.result, found.features, out)
+        save_search(found.result, out)
     if as_json:
         print_json({**found.to_dict(), "model": out})
         return
@@ -67,80 +64,19 @@ def demo(
         typer.echo(f"wrote {out}")
 
 
-def search(
-    features: Annotated[
-        str, typer.Argument(help="Feature file; or images, as extract takes them, to embed first.")
-    ],
-    *,
-    heads: Annotated[list[str] | None, typer.Option("--head", help="Head or space; repeatable.")] = None,
-    test_size: Annotated[float, typer.Option(help="Share set aside; 0 trains on everything.")] = 0.25,
-    cv: Annotated[int, typer.Option(help="Folds.")] = 5,
-    scoring: Annotated[str, typer.Option(help="What to maximise, as scikit-learn names it.")] = "accuracy",
-    time_budget_s: Annotated[float | None, typer.Option(help="Start no candidate after this.")] = None,
-    n_jobs: Jobs = None,
-    random_state: Seed = 0,
-    out: Out = None,
-    backbone: Annotated[
-        str | None, typer.Option(help="Images: what embeds them [default: efficientnet_lite0].")
-    ] = None,
-    store: Store = Path("cache"),
-    on_error: OnError = "raise",
-    as_json: AsJson = False,
-) -> None:
-    """Find the best head, and score it on a part set aside."""
-    from featx.features.extraction import extract
-    from featx.features.feature_set import FeatureSet
-    from featx.files import check_target
-    from featx.heads.search import HeadSearch
-    from featx.jobs import save_search, search_features
-
-    check_target(out, features)
-    if FeatureSet.is_file(features):
-        if backbone is not None:
-            received, expected = f"--backbone {backbone} for a feature file", "images to embed with it"
-            raise HeadError(explain(received, expected, "pass the images, or leave --backbone out"))
-        loaded = FeatureSet.load(features)
-    else:
-        backbone = backbone or "efficientnet_lite0"
-        loaded = extract(make_source(features), backbone, store=store, on_error=on_error, verbose=1)  # type: ignore[arg-type]
-    searcher = HeadSearch(
-        heads or "default",
-        scoring=scoring,
-        cv=cv,
-        n_jobs=-1 if n_jobs is None else n_jobs,
-        time_budget_s=time_budget_s,
-        random_state=random_state,
-        verbose=1,
-    )
-    result = search_features(loaded, searcher, test_size=test_size, random_state=random_state)
-    if out is not None:
-        save_search(result, loaded, out)
-    if as_json:
-        print_json({**result.to_dict(), "model": out})
-        return
-    if loaded.report is not None:
-        print_extraction(loaded.report)
-    print_leaderboard(searcher.leaderboard())
-    if result.test is not None:
-        print_evaluations(f"Best head: {searcher.best_head_}", {"held-out part": result.test})
-    if result.n_unlabelled:
-        typer.echo(f"{result.n_unlabelled} samples without a label were left out", err=True)
-    if out is not None:
-        typer.echo(f"wrote {out}")
-
-
 def evaluate(
     model: Annotated[Path, typer.Argument(help="Model file.")],
-    features: Annotated[Path, typer.Argument(help="Feature file, labelled.")],
+    features: Annotated[
+        list[Path], typer.Argument(help="Feature file, labelled; all of them where the head takes several.")
+    ],
     *,
     as_json: AsJson = False,
 ) -> None:
     """Score a model, with 95 % intervals, on images that it was not fitted on."""
-    from featx.features.feature_set import FeatureSet
     from featx.heads.persistence import ModelFile
     from featx.jobs import evaluate_model
 
-    found = evaluate_model(ModelFile.load(model), FeatureSet.load(features))
+    found = evaluate_model(ModelFile.load(model), load_feature_files(features))
     if found.flatters:
         typer.echo("warning: the model was fitted on all of these images: the figures flatter it", err=True)
     elif found.n_trained_on:

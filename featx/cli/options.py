@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from featx.checks import check_choice, explain
-from featx.errors import BackboneError
+from featx.errors import BackboneError, StoreError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from featx.features.feature_set import FeatureSet
     from featx.images.base import ImageSource
 
 Source = Annotated[str, typer.Argument(help="Folder, CSV manifest, .npy/.npz or .h5 file of images.")]
@@ -27,7 +30,19 @@ GroupColumn = Annotated[str | None, typer.Option(help="Manifest: column of the g
 ValueRange = Annotated[
     tuple[float, float] | None, typer.Option(help="Arrays: black and white, unless the images are uint8.")
 ]
+Out = Annotated[Path | None, typer.Option(help="Model file to write.")]
 FollowLinks = Annotated[bool, typer.Option(help="Folder: open links that leave it.")]
+
+
+def load_feature_files(paths: Sequence[str | Path]) -> dict[str, FeatureSet]:
+    """Feature files by the names they were given; a file that is named twice is refused."""
+    from featx.features.feature_set import FeatureSet
+
+    names = [str(path) for path in paths]
+    if len(set(names)) < len(names):
+        received = f"the files {', '.join(names)}"
+        raise StoreError(explain(received, "each once", "drop the repeated ones"))
+    return {name: FeatureSet.load(name) for name in names}
 
 
 def make_source(source: str, **options: Any) -> ImageSource:

@@ -76,16 +76,21 @@ def print_failures(report: ExtractionReport | PredictionReport) -> None:
 
 
 def print_leaderboard(candidates: Sequence[Mapping[str, Any]]) -> None:
-    """The best candidates, by their mean score over the folds."""
+    """The best candidates, by their mean score over the folds; what they take where there is a choice."""
+    is_choice = len({candidate["features"] for candidate in candidates}) > 1
+    further = [name for name in candidates[0] if name.startswith("mean_test_") and name != "mean_test_score"]
     rows = [
         {
             "rank": candidate["rank"],
+            **({"features": candidate["features"]} if is_choice else {}),
             "head": candidate["head"],
             "parameters": ", ".join(
                 f"{name.rpartition('__')[2]}={_cell(value)}" for name, value in candidate["params"].items()
             ),
             "cv score": f"{candidate['mean_test_score']:.4f}",
             "+-": f"{candidate['std_test_score']:.4f}",
+            # The first of several scores is the one that ranks, and stands there already.
+            **{name.removeprefix("mean_test_"): f"{candidate[name]:.4f}" for name in further[1:]},
             "fit s": f"{candidate['mean_fit_time']:.2f}",
         }
         for candidate in candidates[:_MAX_CANDIDATES]

@@ -7,10 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from featx.checks import explain
-from featx.cli.options import AsJson
+from featx.cli.options import AsJson, load_feature_files
 from featx.cli.printing import print_json, print_rows
-from featx.errors import StoreError
 
 if TYPE_CHECKING:
     from featx.ranking_jobs import Ranking
@@ -35,14 +33,10 @@ def rank(
     as_json: AsJson = False,
 ) -> None:
     """Which features are worth a search: every file, and every tap and pooling in it, best first."""
-    from featx.features.feature_set import FeatureSet
     from featx.ranking_jobs import rank_feature_sets
 
-    if len(set(features)) < len(features):
-        received = f"the files {', '.join(map(str, features))}"
-        raise StoreError(explain(received, "each once", "drop the repeated ones"))
     found = rank_feature_sets(
-        {str(path): FeatureSet.load(path) for path in features},
+        load_feature_files(features),
         n_samples=n_samples,
         random_state=random_state,
     )

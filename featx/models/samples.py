@@ -150,6 +150,20 @@ def class_name(value: Any) -> str:
     return str(int(value)) if is_whole else str(value)
 
 
+def known_classes(y: Sequence[Any] | np.ndarray | None, class_names: Sequence[str]) -> np.ndarray:
+    """The classes as the user knows them, in the order of the integers that a head sees.
+
+    Examples
+    --------
+    >>> known_classes(None, ["cat", "dog"]), known_classes([7, 3, -1], ["3", "7"])
+    (array(['cat', 'dog'], dtype='<U3'), array([3, 7]))
+    """
+    if y is None or np.asarray(y).dtype.kind not in "iubf":
+        return np.array(class_names)
+    labels = np.unique(np.asarray(y))
+    return labels if labels.dtype.kind == "b" else labels[labels != UNLABELLED]
+
+
 def check_classes_in(validation: Samples, classes: np.ndarray) -> None:
     """Refuse samples of one class, by which nothing can be decided.
 

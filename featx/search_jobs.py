@@ -1,0 +1,248 @@
+"""The job behind `featx search`: a part set aside, one leaderboard over all features, one model file.
+
+Like those of `featx.jobs`, it only puts public names together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+from sklearn.base import BaseEstimator
+
+from featx.checks import explain
+from featx.errors import HeadError
+from featx.features.combination import Combination, combine_features
+from featx.features.feature_set import FeatureSet
+from featx.files import StrPath
+from featx.heads.columns import on_columns
+from featx.heads.holdout import holdout_split
+from featx.heads.nested import NestedScores, nested_scores
+from featx.heads.persistence import ModelFile
+from featx.heads.search import HeadSearch
+from featx.heads.splits import check_classes
+from featx.images.base import LABELS_COME_FROM
+from featx.insight.evaluation import Evaluation, evaluate
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """What `search_features` found.
+
+    Attributes
+    ----------
+    search : HeadSearch
+        Fitted on the training part.
+    test : Evaluation or None
+        Of the best head on the part set aside; None when there is none.
+    nested : NestedScores or None
+        Of the training part, where they were asked for.
+    train_rows, test_rows : ndarray of int
+        Rows of the first feature set.
+    combined : Combination
+        The features that were searched, of the samples with a label.
+    seconds : float
+    """
+
+    search: HeadSearch
+    test: Evaluation | None
+    nested: NestedScores | None
+    train_rows: np.ndarray
+    test_rows: np.ndarray
+    combined: Combination
+    seconds: float
+
+    @property
+    def n_unlabelled(self) -> int:
+        """Samples left out because they have no label."""
+        return self.combined.n_unlabelled
+
+    @property
+    def features(self) -> str:
+        """Name of the features that the best head takes."""
+        names = self.combined.aligned.names
+        is_named = self.search.feature_blocks is not None
+        return self.search.best_features_ if is_named else " + ".join(names)
+
+    def candidates(self) -> list[dict[str, Any]]:
+        """The leaderboard; of several scores, each as ``mean_test_<score>`` besides the one that ranks."""
+        table, scoring = self.search.cv_results_, self.search.scoring
+        if not isinstance(scoring, Sequence) or isinstance(scoring, str):
+            return self.search.leaderboard()
+        order = np.argsort(table[f"rank_test_{self.search.refit}"], kind="stable")
+        further = {f"mean_test_{name}": table[f"mean_test_{name}"] for name in scoring}
+        return [
+            {**candidate, **{name: float(column[index]) for name, column in further.items()}}
+            for candidate, index in zip(self.search.leaderboard(), order, strict=True)
+        ]
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain values, for JSON."""
+        return {
+            "best_head": self.search.best_head_,
+            "best_params": self.search.best_params_,
+            "features": self.features,
+            "cv_score": self.search.best_score_,
+            "calibration": self.search.best_calibration_,
+            "threshold": self.search.best_threshold_,
+            "nested": None if self.nested is None else self.nested.to_dict(),
+            "test": None if self.test is None else self.test.to_dict(),
+            "n_unlabelled": self.n_unlabelled,
+            "candidates": self.candidates(),
+            "seconds": self.seconds,
+        }
+
+
+def search_features(
+    features: FeatureSet | Mapping[str, FeatureSet],
+    search: HeadSearch,
+    *,
+    combine: str = "all",
+    test_size: float = 0.25,
+    strata: Sequence[Any] | np.ndarray | None = None,
+    assignment: str = "stratified",
+    nested: int = 0,
+    random_state: int = 0,
+) -> SearchResult:
+    """Set a test part aside, search on the rest, and score the best head on the test part once.
+
+    Rows that are views of one image are scored as one, by their mean.
+
+    Parameters
+    ----------
+    features : FeatureSet, or mapping of str to FeatureSet
+        Of the same samples, in any row order.
+    search : HeadSearch
+        Not fitted. Its ``feature_blocks`` are set to what ``combine`` says, unless they are given.
+    combine : {"none", "parts", "all"}, default="all"
+        What is searched in one leaderboard: every set alone; also every tap and pooling of a set that holds
+        several; also all sets together.
+    test_size : float, default=0.25
+        Share set aside; 0 trains on everything and scores nothing.
+    strata : array-like of shape (n_samples,), optional
+        What to stratify the test part by in place of the classes; rows as in the first set.
+    assignment : {"stratified", "hashed"}, default="stratified"
+        How the test part is chosen, as for `featx.holdout_split`; hashed by the groups.
+    nested : int, default=0
+        Outer folds of a nested cross-validation on the training part; 0 does without.
+    random_state : int, default=0
+        Seed of the splits.
+
+    Returns
+    -------
+    SearchResult
+
+    Raises
+    ------
+    StoreError
+        When the sets are not of the same samples.
+    HeadError
+        When the labels cannot serve a search.
+    """
+    started = perf_counter()
+    combined = combine_features(features, labelled=True)
+    aligned = combined.aligned
+    if not len(aligned):
+        remedy = f"extract a labelled source: {LABELS_COME_FROM}"
+        raise HeadError(explain("features without labels", "a label for each", remedy))
+    rows = next(iter(aligned.blocks.values())).rows
+    y, groups, images = aligned.y, np.array(aligned.groups), combined.images
+    check_classes(y, groups, 2, aligned.class_names)
+    train, test = np.arange(len(y)), np.arange(0)
+    if test_size:
+        options: dict[str, Any] = {"test_size": test_size, "assignment": assignment}
+        by = None if strata is None else np.asarray(strata)[rows]
+        train, test = holdout_split(y, groups, strata=by, random_state=random_state, **options)
+    _check_folds_of(search, nested, combined, train, test_size)
+    searched = combined.searched(combine)
+    if search.feature_blocks is None and len(searched) > 1:
+        search.set_params(feature_blocks=searched)
+    X = combined.read(train)
+    of_rows = {"images": None if images is None else images[train]}
+    search.fit(X, y[train], groups[train], **of_rows)
+    found = None
+    if nested:
+        found = nested_scores(
+            search, X, y[train], groups[train], cv=nested, random_state=random_state, **of_rows
+        )
+    # Both parts at once would be the whole matrix a second time.
+    del X
+    evaluation = _tested(search, combined, test) if len(test) else None
+    seconds = perf_counter() - started
+    return SearchResult(search, evaluation, found, rows[train], rows[test], combined, seconds)
+
+
+def save_search(result: SearchResult, path: StrPath) -> None:
+    """Write the best head to a model file, as it was scored: fitted on the training part.
+
+    The head is made to take all columns of the feature sets that it uses, and the file lists those sets'
+    specs and no others.
+
+    Parameters
+    ----------
+    result : SearchResult
+    path : path-like
+        Created or replaced.
+    """
+    metrics = result.to_dict()
+    del metrics["candidates"]
+    combined, aligned = result.combined, result.combined.aligned
+    head, names = _whole_head(result)
+    specs = [combined.feature_sets[name].spec for name in names]
+    # What was not extracted by featx has no spec, and then the head is known by its width alone.
+    known = [spec.to_json() for spec in specs if spec is not None] if all(specs) else []
+    digest_of = dict(
+        zip(next(iter(aligned.blocks.values())).rows.tolist(), aligned.image_sha256, strict=True)
+    )
+    ModelFile(
+        head,
+        # The head knows the classes by the numbers that they have in the first feature file.
+        class_names=[aligned.class_names[label] for label in result.search.classes_],
+        extraction_spec=known[0] if len(known) == 1 else None,
+        extraction_specs=known if len(known) > 1 else (),
+        metrics=metrics,
+        training_images=[digest_of[row] for row in result.train_rows.tolist()],
+    ).save(path)
+
+
+def _whole_head(result: SearchResult) -> tuple[BaseEstimator, list[str]]:
+    """The best head as one that takes all columns of the sets it uses, and the names of these."""
+    head = result.search.best_estimator_
+    names, indices = result.combined.used(result.search.best_columns_)
+    n_features = sum(result.combined.feature_sets[name].n_features for name in names)
+    if np.array_equal(indices, np.arange(n_features)):
+        return head, names
+    start, stop = int(indices[0]), int(indices[-1]) + 1
+    is_range = np.array_equal(indices, np.arange(start, stop))
+    return on_columns(head, (start, stop) if is_range else indices.tolist(), n_features), names
+
+
+def _check_folds_of(
+    search: HeadSearch, nested: int, combined: Combination, train: np.ndarray, test_size: float
+) -> None:
+    """Refuse folds that a class is too small for, before hours of work."""
+    aligned = combined.aligned
+    for n_folds in (search.cv, nested or None):
+        if not isinstance(n_folds, int):
+            continue
+        try:
+            check_classes(aligned.y[train], np.array(aligned.groups)[train], n_folds, aligned.class_names)
+        except HeadError as error:
+            n_aside = len(aligned) - len(train)
+            aside = f" (test_size={test_size} sets {n_aside} of {len(aligned)} aside)" if n_aside else ""
+            raise HeadError(f"{error}{aside}") from None
+
+
+def _tested(search: HeadSearch, combined: Combination, test: np.ndarray) -> Evaluation:
+    aligned = combined.aligned
+    return evaluate(
+        search,
+        combined.read(test),
+        aligned.y[test],
+        class_names=[aligned.class_names[label] for label in search.classes_],
+        groups=np.array(aligned.groups)[test],
+        images=None if combined.images is None else combined.images[test],
+    )
