@@ -1,4 +1,4 @@
-"""The jobs behind search, evaluate and predict: honest splits, honest scores, nothing dropped."""
+"""The jobs behind evaluate and predict: honest scores, nothing dropped."""
 
 import csv
 
@@ -8,6 +8,7 @@ from sklearn.linear_model import LogisticRegression
 
 from featx import (
     ArraySource,
+    ConversionError,
     FeatureExtractor,
     FeatureSet,
     HeadError,
@@ -19,7 +20,9 @@ from featx import (
     extract,
     save_head,
 )
-from featx.jobs import evaluate_model, predict_images, save_search, search_features
+from featx.jobs import evaluate_model, predict_images
+from featx.model_jobs import export_model_file, finetune_model
+from featx.search_jobs import save_search, search_features
 from tests.conftest import TINY, make_images, write_class_folder
 
 
@@ -35,64 +38,8 @@ def features(tmp_path):
 
 @pytest.fixture
 def model(features, tmp_path):
-    save_search(search_features(features, search()), features, tmp_path / "m.featx")
+    save_search(search_features(features, search()), tmp_path / "m.featx")
     return ModelFile.load(tmp_path / "m.featx")
-
-
-def test_the_test_part_is_not_trained_on(features):
-    result = search_features(features, search(), test_size=0.25)
-    assert len(result.test_rows) == 10
-    assert not set(result.train_rows) & set(result.test_rows)
-    assert result.test.n_samples == 10
-    assert result.test.class_names == ("dark", "light")
-
-
-def test_copies_of_an_image_are_on_one_side(tmp_path):
-    images = make_images(40)
-    doubled = as_source(np.concatenate([images, images]), ["dark", "light"] * 40)
-    features = extract(doubled, FeatureExtractor(TINY), store=tmp_path)
-    result = search_features(features, search())
-    digests = np.array(features.image_sha256)
-    assert not set(digests[result.train_rows]) & set(digests[result.test_rows])
-
-
-def test_a_test_size_of_zero_trains_on_everything(features):
-    result = search_features(features, search(), test_size=0)
-    assert result.test is None
-    assert len(result.train_rows) == 40
-    assert result.to_dict()["test"] is None
-
-
-def test_unlabelled_rows_are_left_out_and_counted(features):
-    features.y[:5] = -1
-    result = search_features(features, search())
-    assert result.n_unlabelled == 5
-    assert min(result.train_rows.min(), result.test_rows.min()) >= 5
-
-
-@pytest.mark.parametrize(
-    ("labels", "message"),
-    [
-        (np.full(40, -1), "without labels"),
-        (np.zeros(40, int), r"one class only \(dark\)"),
-        (np.array([1, 1] + [0] * 38), "the class light with 2 samples; expected 3 samples"),
-    ],
-)
-def test_labels_that_cannot_serve_are_refused_by_name(features, labels, message):
-    features.y[:] = labels
-    with pytest.raises(HeadError, match=message):
-        search_features(features, search(), test_size=0)
-
-
-def test_the_saved_model_is_the_one_that_was_scored(features, tmp_path):
-    result = search_features(features, search())
-    save_search(result, features, tmp_path / "m.featx")
-    model = ModelFile.load(tmp_path / "m.featx")
-    test = features.X[result.test_rows]
-    np.testing.assert_array_equal(model.head.predict_proba(test), result.search.predict_proba(test))
-    assert model.metrics["test"]["accuracy"] == result.test.accuracy
-    assert model.class_names == ["dark", "light"]
-    assert model.extraction_spec == features.spec.to_json()
 
 
 class TestEvaluateModel:
@@ -140,6 +87,95 @@ class TestEvaluateModel:
     def test_features_without_a_spec_must_have_the_width(self, model):
         with pytest.raises(HeadError, match="3 features; expected the 12"):
             evaluate_model(model, FeatureSet(np.ones((2, 3), np.float32), [0, 1]))
+
+
+def two_extractions(n_images, tmp_path):
+    """Feature sets of the same images by two extractions, the second in another row order."""
+    images, y = make_images(n_images), np.array(["dark", "light"] * (n_images // 2))
+    ids = [f"{index:03d}" for index in range(n_images)]
+    order = np.random.default_rng(0).permutation(n_images)
+    sets = {}
+    for name, pooling, rows in (("avg", "avg", np.arange(n_images)), ("max", "max", order)):
+        source = as_source(images[rows], y[rows])
+        source.sample_ids = [ids[row] for row in rows]
+        sets[name] = extract(source, FeatureExtractor(TINY, pooling=pooling), store=tmp_path / "store")
+    return sets
+
+
+class TestHeadsOnSeveralExtractions:
+    @pytest.fixture
+    def sets(self, tmp_path):
+        return two_extractions(40, tmp_path)
+
+    @pytest.fixture
+    def together(self, sets, tmp_path):
+        only_all = HeadSearch("logistic_regression", cv=3, random_state=0, feature_blocks={"both": (0, 24)})
+        result = search_features(sets, only_all)
+        save_search(result, tmp_path / "m.featx")
+        return ModelFile.load(tmp_path / "m.featx"), result
+
+    def test_the_file_keeps_every_spec(self, sets, together):
+        model, result = together
+        assert model.extraction_spec is None
+        assert model.specs == (sets["avg"].spec.to_json(), sets["max"].spec.to_json())
+        assert result.combined.n_features == model.head.n_features_in_ == 24
+
+    def test_the_files_are_matched_in_any_order(self, sets, together):
+        model, result = together
+        for names in (("avg", "max"), ("max", "avg")):
+            found = evaluate_model(model, {name: sets[name] for name in names})
+            assert (found.n_trained_on, found.evaluation.n_samples) == (30, 10)
+            assert found.evaluation.log_loss == pytest.approx(result.test.log_loss)
+
+    def test_a_missing_or_another_file_is_refused(self, sets, together):
+        model, _ = together
+        with pytest.raises(HeadError, match="1 feature file; expected 2, of tiny at 16 x 16, tiny at"):
+            evaluate_model(model, sets["avg"])
+        twice = {"avg": sets["avg"], "again": sets["avg"]}
+        with pytest.raises(StoreMismatchError, match="pooling: found avg, expected max"):
+            evaluate_model(model, twice)
+
+    def test_images_are_embedded_by_each(self, sets, together, tmp_path):
+        model, _ = together
+        classifier = ImageClassifier.load(tmp_path / "m.featx", store=tmp_path / "store")
+        images = make_images(40)
+        expected = model.head.predict_proba(np.hstack([sets["avg"].X, aligned_max(sets)]))
+        np.testing.assert_allclose(classifier.predict_proba(images), expected, atol=1e-6)
+        found = predict_images(classifier, as_source(images))
+        np.testing.assert_allclose(found.probabilities, expected, atol=1e-6)
+        classifier.save(tmp_path / "again.featx")
+        assert ModelFile.load(tmp_path / "again.featx").specs == model.specs
+
+    def test_it_has_no_keras_model_and_says_what_to_do(self, together, tmp_path):
+        assert together
+        classifier = ImageClassifier.load(tmp_path / "m.featx", store=tmp_path / "store")
+        calls = [
+            classifier.to_keras,
+            lambda: classifier.fine_tune(make_images(40), ["dark", "light"] * 20),
+            lambda: export_model_file(tmp_path / "m.featx", tmp_path / "m.keras"),
+            lambda: finetune_model(tmp_path / "m.featx", as_source(make_images(4), ["dark", "light"] * 2)),
+        ]
+        for call in calls:
+            with pytest.raises(ConversionError, match=r"2 extractions .* search one of the feature files"):
+                call()
+
+
+def aligned_max(sets):
+    rows = {sample_id: row for row, sample_id in enumerate(sets["max"].sample_ids)}
+    return sets["max"].X[[rows[sample_id] for sample_id in sets["avg"].sample_ids]]
+
+
+def test_views_of_an_image_are_evaluated_as_one(features):
+    doubled = FeatureSet(
+        np.repeat(features.X, 2, axis=0),
+        np.repeat(features.y, 2),
+        sample_ids=np.repeat(features.sample_ids, 2).tolist(),
+        class_names=features.class_names,
+        view=np.tile([0, 1], 40),
+    )
+    head = LogisticRegression().fit(features.X, features.y)
+    found = evaluate_model(ModelFile(head, class_names=features.class_names), doubled)
+    assert found.evaluation.n_samples == 40
 
 
 class TestPredictImages:

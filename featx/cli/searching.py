@@ -79,10 +79,10 @@ def search(
     from featx.heads.search import HeadSearch
     from featx.search_jobs import save_search, search_features
 
-    for target in (out, journal):
-        check_target(target, *features)
-    check_choice("--class-weight", class_weight, (None, "balanced"), HeadError)
     own_journal = None if out is None else Path(f"{out}.journal")
+    check_target(out, *features)
+    check_target(journal or own_journal, *features, *([] if out is None else [out]))
+    check_choice("--class-weight", class_weight, (None, "balanced"), HeadError)
     scores = scoring or ["accuracy"]
     searcher = HeadSearch(
         heads or "default",

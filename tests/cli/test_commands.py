@@ -1,57 +1,18 @@
-"""Every command, in this process on the tiny backbone: what it prints, what it writes, how it fails."""
+"""Commands in this process on the tiny backbone: what they print, what they write, how they fail."""
 
 import csv
-import json
 from pathlib import Path
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner
 
 from featx import FeatureSet
-from featx.cli import app
-from tests.conftest import TINY, make_images, write_class_folder
+from tests.conftest import TINY, make_images
 
 EXTRACT_KEYS = {
     *("path", "key", "n_samples", "n_features", "n_computed", "n_cached", "n_failed", "failed"),
     *("seconds", "images_per_second", "stages"),
 }
-
-
-@pytest.fixture
-def folder(tmp_path):
-    return write_class_folder(tmp_path / "images", 40)
-
-
-@pytest.fixture
-def featx(tmp_path, monkeypatch):
-    """Runs a command in a folder of its own; ``featx(...)`` must succeed, ``featx.fails(...)`` must not."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("FEATX_CACHE", str(tmp_path / "cache"))
-
-    def run(*arguments, code=0):
-        result = CliRunner().invoke(app, [str(argument) for argument in arguments])
-        assert result.exit_code == code, result.output
-        return result
-
-    def run_json(*arguments):
-        return json.loads(run(*arguments, "--json").stdout)
-
-    run.json = run_json
-    run.fails = lambda *arguments: run(*arguments, code=1).stderr
-    return run
-
-
-@pytest.fixture
-def feature_file(featx, folder):
-    featx("extract", folder, "--backbone", TINY, "--out", "f.h5")
-    return "f.h5"
-
-
-@pytest.fixture
-def model_file(featx, feature_file):
-    featx("search", feature_file, "--head", "logistic_regression", "--cv", 3, "--out", "m.featx")
-    return "m.featx"
 
 
 class TestExtract:
@@ -126,71 +87,6 @@ class TestExtract:
         assert message in error
         assert error.startswith("error: ")
         assert error.count("\n") == 1
-
-
-class TestSearch:
-    def test_images_are_embedded_first(self, featx, feature_file):
-        heads = ["--head", "logistic_regression"]
-        one = featx.json("search", "images", *heads, "--backbone", TINY, "--out", "one.featx")
-        two = featx.json("search", feature_file, *heads, "--out", "two.featx")
-        assert one["model"] == "one.featx"
-        assert (one["test"], one["candidates"][0]["params"]) == (two["test"], two["candidates"][0]["params"])
-        assert "40 from the store" in featx("search", "images", *heads, "--backbone", TINY).stdout
-
-    def test_json_holds_the_contracts_keys(self, featx, feature_file):
-        heads = ["--head", "logistic_regression", "--head", "rbf_svm"]
-        found = featx.json("search", feature_file, *heads, "--cv", 3, "--out", "m.featx")
-        assert set(found) >= {
-            "best_head",
-            "best_params",
-            "cv_score",
-            "test",
-            "model",
-            "candidates",
-            "seconds",
-        }
-        assert found["model"] == "m.featx"
-        assert found["test"]["n_samples"] == 10
-        assert len(found["candidates"]) == 6 + 12
-        assert found["candidates"][0]["mean_test_score"] == found["cv_score"]
-
-    def test_the_tables_show_the_leaderboard_and_the_intervals(self, featx, feature_file):
-        output = featx("search", feature_file, "--head", "logistic_regression", "--cv", 3).stdout
-        assert "Best 6 of 6 candidates" in output
-        assert "held-out part" in output
-        assert "[1.000, 1.000]" in output
-
-    @pytest.mark.parametrize(
-        ("arguments", "message"),
-        [
-            (["f.h5", "--head", "svm"], "did you mean"),
-            (
-                ["f.h5", "--cv", 50],
-                "for 50 folds; add images, drop the class, or pass a smaller cv (test_size=",
-            ),
-            (["f.h5", "--backbone", TINY], "--backbone tiny for a feature file; expected images"),
-            (["f.h5", "--out", "f.h5"], "which is read from"),
-            (["f.h5", "--n-jobs", 0], "n_jobs=0"),
-            (["f.h5", "--test-size", 1.5], "between 0 and 1"),
-            (["f.h5", "--scoring", "nonsense"], "nonsense"),
-            (["absent.h5"], "no such file"),
-        ],
-    )
-    def test_bad_input_is_one_line(self, featx, feature_file, arguments, message):
-        assert feature_file == "f.h5"
-        error = featx.fails("search", *arguments)
-        assert message in error
-        assert error.count("\n") == 1
-
-    def test_one_class_is_refused_by_name(self, featx, tmp_path):
-        write_class_folder(tmp_path / "images", 12)
-        said = featx("extract", tmp_path / "images" / "dark", "--backbone", TINY, "--out", "u.h5").stderr
-        assert "one subfolder a class" in said
-        assert "one subfolder a class" in featx.fails("search", "u.h5")
-        (tmp_path / "one").mkdir()
-        (tmp_path / "images" / "dark").rename(tmp_path / "one" / "dark")
-        featx("extract", "one", "--backbone", TINY, "--out", "o.h5")
-        assert "one class only (dark)" in featx.fails("search", "o.h5")
 
 
 class TestEvaluate:
@@ -290,5 +186,5 @@ def test_usage_errors_exit_with_two(featx):
 
 
 def test_every_command_has_help(featx):
-    for command in ("demo", "backbones", "extract", "search", "evaluate", "predict", "store"):
+    for command in ("demo", "backbones", "extract", "search", "evaluate", "predict", "rank", "store"):
         assert "Usage" in featx(command, "--help").stdout

@@ -1,0 +1,268 @@
+"""The job behind search: honest splits, all features in one leaderboard, the model that was scored."""
+
+import json
+
+import numpy as np
+import pytest
+
+from featx import (
+    FeatureExtractor,
+    FeatureSet,
+    HeadError,
+    HeadSearch,
+    ImageClassifier,
+    ModelFile,
+    StoreError,
+    as_source,
+    extract,
+    holdout_split,
+)
+from featx.jobs import evaluate_model
+from featx.search_jobs import save_search, search_features
+from tests.conftest import TINY, make_images
+
+
+def search(**options):
+    return HeadSearch("logistic_regression", **{"cv": 3, "random_state": 0, **options})
+
+
+@pytest.fixture
+def features(tmp_path):
+    images, y = make_images(40), ["dark", "light"] * 20
+    return extract(as_source(images, y), FeatureExtractor(TINY), store=tmp_path / "store")
+
+
+def test_the_test_part_is_not_trained_on(features):
+    result = search_features(features, search(), test_size=0.25)
+    assert len(result.test_rows) == 10
+    assert not set(result.train_rows) & set(result.test_rows)
+    assert result.test.n_samples == 10
+    assert result.test.class_names == ("dark", "light")
+
+
+def test_copies_of_an_image_are_on_one_side(tmp_path):
+    images = make_images(40)
+    doubled = as_source(np.concatenate([images, images]), ["dark", "light"] * 40)
+    features = extract(doubled, FeatureExtractor(TINY), store=tmp_path)
+    result = search_features(features, search())
+    digests = np.array(features.image_sha256)
+    assert not set(digests[result.train_rows]) & set(digests[result.test_rows])
+
+
+def test_a_test_size_of_zero_trains_on_everything(features):
+    result = search_features(features, search(), test_size=0)
+    assert result.test is None
+    assert len(result.train_rows) == 40
+    assert result.to_dict()["test"] is None
+
+
+def test_unlabelled_rows_are_left_out_and_counted(features):
+    features.y[:5] = -1
+    result = search_features(features, search())
+    assert result.n_unlabelled == 5
+    assert min(result.train_rows.min(), result.test_rows.min()) >= 5
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (np.full(40, -1), "without labels"),
+        (np.zeros(40, int), r"one class only \(dark\)"),
+        (np.array([1, 1] + [0] * 38), "the class light with 2 samples; expected 3 samples"),
+    ],
+)
+def test_labels_that_cannot_serve_are_refused_by_name(features, labels, message):
+    features.y[:] = labels
+    with pytest.raises(HeadError, match=message):
+        search_features(features, search(), test_size=0)
+
+
+def test_the_saved_model_is_the_one_that_was_scored(features, tmp_path):
+    result = search_features(features, search())
+    save_search(result, tmp_path / "m.featx")
+    model = ModelFile.load(tmp_path / "m.featx")
+    test = features.X[result.test_rows]
+    np.testing.assert_array_equal(model.head.predict_proba(test), result.search.predict_proba(test))
+    assert model.metrics["test"]["accuracy"] == result.test.accuracy
+    assert model.class_names == ["dark", "light"]
+    assert model.extraction_spec == features.spec.to_json()
+
+
+# --------------------------------------------------------------------------- several sets of features
+
+RNG = np.random.default_rng(0)
+
+
+def noise(n_samples=60, n_features=3, **options):
+    """Features that tell nothing, of samples named alike."""
+    ids = [f"s{index}" for index in range(n_samples)]
+    X = RNG.normal(size=(n_samples, n_features)).astype(np.float32)
+    return FeatureSet(X, np.arange(n_samples) % 2, sample_ids=ids, class_names=["no", "yes"], **options)
+
+
+def telling(n_samples=60, order=None, **options):
+    """Features whose first column is the class; rows in any order."""
+    ids = np.array([f"s{index}" for index in range(n_samples)])
+    order = np.arange(n_samples) if order is None else order
+    y = (np.arange(n_samples) % 2)[order]
+    X = np.stack([y * 4.0, RNG.normal(size=n_samples)], axis=1).astype(np.float32)
+    return FeatureSet(X, y, sample_ids=ids[order].tolist(), class_names=["no", "yes"], **options)
+
+
+def test_files_alone_and_together_are_in_one_leaderboard():
+    sets = {"noise": noise(), "good": telling(order=RNG.permutation(60))}
+    result = search_features(sets, search())
+    assert {row["features"] for row in result.candidates()} == {"noise", "good", "noise + good"}
+    assert len(result.candidates()) == 18
+    assert result.search.best_score_ == 1.0
+    assert result.test.accuracy == 1.0
+    assert result.features == result.search.best_features_ != "noise"
+    alone = search_features(sets, search(), combine="none")
+    assert {row["features"] for row in alone.candidates()} == {"noise", "good"}
+    assert alone.features == "good"
+
+
+def test_a_file_that_won_alone_is_the_only_one_that_is_listed(features, tmp_path):
+    ids = features.sample_ids
+    useless = FeatureSet(
+        np.zeros((40, 5), np.float32) + np.arange(40, dtype=np.float32)[:, None] % 3,
+        features.y,
+        sample_ids=ids,
+        class_names=features.class_names,
+        image_sha256=features.image_sha256,
+    )
+    result = search_features({"useless": useless, "tiny": features}, search(), combine="parts")
+    assert result.features == "tiny"
+    save_search(result, tmp_path / "m.featx")
+    model = ModelFile.load(tmp_path / "m.featx")
+    assert model.specs == (features.spec.to_json(),)
+    assert model.head.n_features_in_ == features.n_features
+    assert evaluate_model(model, features).evaluation.n_samples == 10
+    assert model.metrics["features"] == "tiny"
+
+
+class TestParts:
+    @pytest.fixture
+    def features(self, tmp_path):
+        source = as_source(make_images(40), ["dark", "light"] * 20)
+        extractor = FeatureExtractor(TINY, pooling="avg+max", taps=["first", "top"], input_size=(20, 24))
+        return extract(source, extractor, store=tmp_path / "store")
+
+    def test_every_tap_and_pooling_is_searched(self, features):
+        result = search_features({"f.h5": features}, search())
+        names = {row["features"] for row in result.candidates()}
+        assert names == {"f.h5", *(f"f.h5[{part}]" for part in features.feature_blocks)}
+        assert len(names) == 1 + len(features.feature_blocks) > 3
+        whole = search_features({"f.h5": features}, search(), combine="none")
+        assert whole.features == "f.h5"
+        assert {row["features"] for row in whole.candidates()} == {"all"}
+
+    @pytest.mark.parametrize("part", [1, 2])
+    def test_a_head_on_a_part_takes_the_whole_file(self, features, part, tmp_path):
+        start, stop = list(features.feature_blocks.values())[part]
+        result = search_features(features, search(feature_blocks={"part": (start, stop)}))
+        save_search(result, tmp_path / "m.featx")
+        model = ModelFile.load(tmp_path / "m.featx")
+        assert model.head.n_features_in_ == features.n_features
+        assert model.extraction_spec == features.spec.to_json()
+        expected = result.search.predict_proba(features.X)
+        np.testing.assert_array_equal(model.head.predict_proba(features.X), expected)
+        classifier = ImageClassifier.load(tmp_path / "m.featx", store=tmp_path / "store")
+        images = make_images(40)
+        np.testing.assert_allclose(classifier.predict_proba(images), expected, atol=1e-6)
+        model = classifier.to_keras()
+        np.testing.assert_allclose(
+            model.predict_on_batch(images), classifier.predict_proba(images), atol=1e-5
+        )
+
+
+def test_sets_of_other_samples_are_refused():
+    with pytest.raises(StoreError, match="two without 10 samples of one"):
+        search_features({"one": noise(60), "two": noise(50)}, search())
+    with pytest.raises(StoreError, match="combine='some'"):
+        search_features(noise(), search(), combine="some")
+
+
+def test_unlabelled_rows_of_several_sets_are_left_out():
+    one, two = noise(), telling()
+    one.y[:6] = two.y[:6] = -1
+    result = search_features({"one": one, "two": two}, search())
+    assert result.n_unlabelled == 6
+    assert sorted([*result.train_rows, *result.test_rows]) == list(range(6, 60))
+
+
+# ---------------------------------------------------------------------------------------- memory
+
+
+def test_one_set_is_not_copied_where_every_row_is_trained_on(monkeypatch):
+    given = telling()
+    seen = []
+    fit = HeadSearch.fit
+
+    def watched(self, X, *rest, **options):
+        seen.append(X)
+        return fit(self, X, *rest, **options)
+
+    monkeypatch.setattr(HeadSearch, "fit", watched)
+    search_features(given, search(), test_size=0)
+    assert seen[0] is given.X
+    search_features(given, search())
+    assert seen[1].shape == (45, 2)
+
+
+@pytest.mark.parametrize("dtypes", [("float16", "float16"), ("float16", "float32")])
+def test_half_precision_stays_where_every_set_has_it(dtypes):
+    sets = {
+        name: FeatureSet(
+            given.X.astype(dtype), given.y, sample_ids=given.sample_ids, class_names=given.class_names
+        )
+        for name, given, dtype in zip(("a", "b"), (noise(), telling()), dtypes, strict=True)
+    }
+    result = search_features(sets, search())
+    read = result.combined.read(np.array([5, 3]))
+    assert read.dtype == np.result_type(*dtypes)
+    np.testing.assert_array_equal(read, np.hstack([sets["a"].X[[5, 3]], sets["b"].X[[5, 3]]]))
+
+
+# ------------------------------------------------------------------------- views, splits, honest scores
+
+
+def with_views(n_images=30):
+    y = np.repeat(np.arange(n_images) % 2, 2)
+    X = np.stack([y * 4.0 + np.tile([-0.5, 0.5], n_images), RNG.normal(size=2 * n_images)], axis=1)
+    ids = np.repeat([f"{index}.jpg" for index in range(n_images)], 2).tolist()
+    view = np.tile([0, 1], n_images)
+    return FeatureSet(X.astype(np.float32), y, sample_ids=ids, class_names=["no", "yes"], view=view)
+
+
+def test_views_are_one_image_in_every_score():
+    given = with_views()
+    result = search_features(given, search(), nested=3)
+    ids = np.array(given.sample_ids)
+    assert not set(ids[result.train_rows]) & set(ids[result.test_rows])
+    assert result.test.n_samples == len(result.test_rows) // 2
+    assert result.nested.mean == 1.0
+
+
+def test_a_hashed_test_part_stays_put_when_samples_are_added():
+    before = search_features(noise(60), search(), assignment="hashed")
+    after = search_features(noise(90), search(), assignment="hashed")
+    assert before.test_rows.tolist() == [row for row in after.test_rows.tolist() if row < 60]
+    given = noise(60)
+    _, expected = holdout_split(given.y, given.groups, assignment="hashed")
+    assert before.test_rows.tolist() == expected.tolist()
+
+
+def test_nested_scores_are_of_the_training_part():
+    result = search_features(telling(), search(), nested=4)
+    assert len(result.nested.scores) == 4
+    assert json.loads(json.dumps(result.to_dict()["nested"]))["mean"] == result.nested.mean == 1.0
+    with pytest.raises(HeadError, match="for 40 folds"):
+        search_features(telling(), search(), nested=40)
+
+
+def test_several_scores_stand_beside_each_other():
+    searcher = search(scoring=["roc_auc", "accuracy"], refit="roc_auc")
+    first = search_features(telling(), searcher).candidates()[0]
+    assert first["mean_test_roc_auc"] == first["mean_test_score"]
+    assert 0 < first["mean_test_accuracy"] <= 1
