@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pickle import PicklingError
 from typing import Any
 
 import joblib
@@ -42,7 +43,12 @@ class Candidate:
     @property
     def key(self) -> str:
         """What it is, as text that is the same in every process: for the journal."""
-        return f"{self.spec.name} {self.features} {joblib.hash(self.estimator)}"
+        try:
+            return f"{self.spec.name} {self.features} {joblib.hash(self.estimator)}"
+        except PicklingError as error:
+            received = f"{self} and a journal"
+            expected = "classes and functions that are known by their names"
+            raise HeadError(explain(received, expected, "define them at the top of a module")) from error
 
     def __str__(self) -> str:
         place = "" if self.features == ALL_FEATURES else f" on {self.features}"

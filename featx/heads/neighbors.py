@@ -45,7 +45,8 @@ class WeightedNeighbors(KNeighborsClassifier):
 
     def predict(self, X: np.ndarray) -> np.ndarray:
         """The class of most votes, (n_samples,)."""
-        return np.asarray(self.classes_[self.predict_proba(X).argmax(axis=1)])
+        best = self.predict_proba(X).argmax(axis=1)
+        return np.asarray(self.classes_[best])
 
     def predict_proba(self, X: np.ndarray) -> np.ndarray:
         """Shares of the votes, (n_samples, n_classes)."""

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+from pickle import PicklingError
 from threading import Lock, RLock
 from typing import Any, TypeVar
 
@@ -50,7 +51,12 @@ class Prefix:
     def of(cls, estimator: BaseEstimator) -> Prefix:
         """The prefix of an estimator."""
         steps = tuple(estimator.steps[:-1]) if isinstance(estimator, Pipeline) else ()
-        return cls(steps, joblib.hash(steps))
+        try:
+            key = joblib.hash(steps)
+        except PicklingError:
+            # A function without a name of its own: nobody can say that another candidate's is the same.
+            key = f"of {id(estimator)}"
+        return cls(steps, key)
 
     @property
     def is_scaler(self) -> bool:

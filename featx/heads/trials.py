@@ -82,7 +82,10 @@ class Trials:
 
     def _round(self, round_: Round, number: int, problem: Problem, journal: Journal) -> dict[int, Outcome]:
         candidates, n_folds = round_.candidates, len(problem.folds)
-        keys = [candidate.key for candidate in candidates]
+        # Only a file has to know them again.
+        keys = [f"{number} {index}" for index in range(len(candidates))]
+        if self.journal is not None:
+            keys = [candidate.key for candidate in candidates]
         cells: dict[tuple[int, int], Cell] = {}
         for index, key in enumerate(keys):
             for fold in range(n_folds):

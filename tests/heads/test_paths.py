@@ -78,7 +78,7 @@ def test_every_split_scores_as_grid_search_cvs_behind_pca(case, path_log):
     if case == "mlp":
         pytest.skip("a network on whitened columns takes no other way than the one above")
     estimator = scaled(head, ("pca", PCA(10, whiten=True, random_state=0)))
-    ours, theirs = both(HeadSpec(case, estimator, grid), *digits())
+    ours, theirs = both(HeadSpec(case, estimator, grid), *cancer())
     assert np.array_equal(ours, theirs)
     assert not gave_up(path_log)
 
@@ -128,10 +128,10 @@ LINEAR = [
         scaled(LinearSVC(dual=False, tol=1e-8, intercept_scaling=10.0)),
         {"head__C": [1e-2, 1e-3]},
     ),
-    HeadSpec("logistic", scaled(LogisticRegression(tol=1e-8, max_iter=5000)), {"head__C": [0.01, 1.0]}),
+    HeadSpec("logistic", scaled(LogisticRegression(tol=1e-6, max_iter=5000)), {"head__C": [1e-3, 0.1]}),
     HeadSpec(
         "logistic no intercept",
-        scaled(LogisticRegression(tol=1e-8, max_iter=5000, fit_intercept=False)),
+        scaled(LogisticRegression(tol=1e-6, max_iter=5000, fit_intercept=False)),
         {"head__C": [0.1]},
     ),
 ]
