@@ -79,9 +79,11 @@ def unbalanced():
     return X[::2], y[::2], X[1::2], y[1::2]
 
 
-@pytest.mark.parametrize("scoring", ["balanced_accuracy", "f1"])
-@pytest.mark.parametrize("name", ["linear svm", "logistic"])
-def test_a_threshold_helps_where_classes_are_unbalanced(scoring, name):
+@pytest.mark.parametrize(
+    ("name", "scoring"),
+    [("linear svm", "balanced_accuracy"), ("logistic", "balanced_accuracy"), ("logistic", "f1")],
+)
+def test_a_threshold_helps_where_classes_are_unbalanced(name, scoring):
     X, y, X_new, y_new = unbalanced()
     metric = balanced_accuracy_score if scoring == "balanced_accuracy" else f1_score
     options = {"cv": 3, "scoring": scoring, "random_state": 0}
