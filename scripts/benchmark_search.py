@@ -91,7 +91,8 @@ def compared(
     run: Callable[..., Any], data: Path, spaces: list[tuple[str, ...]], *, n_splits: int, n_rounds: int
 ) -> list[dict[str, Any]]:
     """A row for each space. GridSearchCV takes one head at a time, and its seconds are added up."""
-    ours, theirs = ",".join("+".join(space) for space in spaces), ",".join(max(spaces, key=lambda space: len(space)))
+    ours = ",".join("+".join(space) for space in spaces)
+    theirs = ",".join(dict.fromkeys(head for space in spaces for head in space))
     found: dict[str, list[dict[str, Any]]] = {"featx": [], "grid": []}
     for _ in range(n_rounds):
         for side, results in found.items():
