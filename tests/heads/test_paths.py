@@ -157,8 +157,7 @@ def test_decisions_of_a_linear_path_are_scikit_learns_at_a_tight_tolerance(spec,
 
 
 @pytest.mark.parametrize("spec", [LINEAR[0], LINEAR[3]], ids=lambda spec: spec.name)
-@each_data
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("data", "dtype"), [("two classes", np.float64), ("ten classes", np.float32)])
 @pytest.mark.usefixtures("always_a_path")
 def test_scores_of_a_linear_path_are_grid_search_cvs(spec, data, dtype, path_log):
     X, y = DATA[data]()
