@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pickle import PicklingError
 from typing import Any
 
-import joblib
 import numpy as np
 from sklearn.base import BaseEstimator, clone
 from sklearn.calibration import CalibratedClassifierCV
@@ -16,7 +14,7 @@ from sklearn.model_selection import ParameterGrid
 
 from featx.checks import explain, suggest
 from featx.errors import HeadError
-from featx.heads.problem import ALL_FEATURES, for_labels, last_step, weighable, with_last_step
+from featx.heads.problem import ALL_FEATURES, digest_of, for_labels, last_step, weighable, with_last_step
 from featx.heads.spaces import HeadSpec, is_own_head
 from featx.heads.splits import Folds
 
@@ -43,12 +41,14 @@ class Candidate:
     @property
     def key(self) -> str:
         """What it is, as text that is the same in every process: for the journal."""
-        try:
-            return f"{self.spec.name} {self.features} {joblib.hash(self.estimator)}"
-        except PicklingError as error:
-            received = f"{self} and a journal"
-            expected = "classes and functions that are known by their names"
-            raise HeadError(explain(received, expected, "define them at the top of a module")) from error
+        digest = digest_of(self.estimator)
+        if digest is None:
+            received, expected = (
+                f"{self} and a journal",
+                "classes and functions that are known by their names",
+            )
+            raise HeadError(explain(received, expected, "define them at the top of a module"))
+        return f"{self.spec.name} {self.features} {digest}"
 
     def __str__(self) -> str:
         place = "" if self.features == ALL_FEATURES else f" on {self.features}"

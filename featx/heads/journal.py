@@ -18,7 +18,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import joblib
 import numpy as np
 import sklearn
 
@@ -27,7 +26,7 @@ from featx.checks import explain
 from featx.errors import HeadError, StoreError
 from featx.files import StrPath
 from featx.heads.cells import Cell
-from featx.heads.problem import Problem
+from featx.heads.problem import Problem, digest_of
 
 _BLOCK_ROWS = 8192
 
@@ -144,11 +143,11 @@ def problem_digest(problem: Problem) -> str:
         dict(problem.blocks),
         problem.scoring,
     )
-    try:
-        digest.update(joblib.hash(rest).encode())
-    except Exception as error:  # a function of a function has no name to be known by
+    rest_digest = digest_of(rest)
+    if rest_digest is None:
         received, remedy = f"scoring={problem.scoring!r} and a journal", "define it at the top of a module"
-        raise HeadError(explain(received, "a scorer that is known by its name", remedy)) from error
+        raise HeadError(explain(received, "a scorer that is known by its name", remedy))
+    digest.update(rest_digest.encode())
     return digest.hexdigest()
 
 

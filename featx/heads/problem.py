@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
+import joblib
 import numpy as np
 from sklearn.base import BaseEstimator, get_tags
 from sklearn.multiclass import OneVsRestClassifier
@@ -94,6 +95,22 @@ class Problem:
     def has_weights(self) -> bool:
         """Whether heads are fitted with weights."""
         return self.sample_weight is not None or self.class_weight is not None
+
+
+def digest_of(value: Any) -> str | None:
+    """What is equal for equal values in every process; None where a part of it has no name of its own.
+
+    Examples
+    --------
+    >>> digest_of({"a": 1, "b": 2}) == digest_of({"b": 2, "a": 1})
+    True
+    >>> print(digest_of(lambda: 0))
+    None
+    """
+    try:
+        return str(joblib.hash(value))
+    except Exception:  # noqa: BLE001 - a lambda, a local class, a lock: each has another error
+        return None
 
 
 def last_step(estimator: BaseEstimator) -> tuple[str, BaseEstimator]:

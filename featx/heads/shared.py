@@ -13,18 +13,16 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
-from pickle import PicklingError
 from threading import Lock, RLock
 from typing import Any, TypeVar
 
-import joblib
 import numpy as np
 from sklearn.base import BaseEstimator, clone
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
 from featx.heads.design import Design
-from featx.heads.problem import Problem
+from featx.heads.problem import Problem, digest_of
 
 _Value = TypeVar("_Value")
 
@@ -51,12 +49,8 @@ class Prefix:
     def of(cls, estimator: BaseEstimator) -> Prefix:
         """The prefix of an estimator."""
         steps = tuple(estimator.steps[:-1]) if isinstance(estimator, Pipeline) else ()
-        try:
-            key = joblib.hash(steps)
-        except PicklingError:
-            # A function without a name of its own: nobody can say that another candidate's is the same.
-            key = f"of {id(estimator)}"
-        return cls(steps, key)
+        # Of a function without a name of its own nobody can say that another candidate's is the same.
+        return cls(steps, digest_of(steps) or f"of {id(estimator)}")
 
     @property
     def is_scaler(self) -> bool:

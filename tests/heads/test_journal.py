@@ -142,3 +142,11 @@ def test_candidates_are_named_alike_in_every_process():
     )
     found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert found.stdout.strip() == joblib.hash(estimator), found.stderr
+
+
+def test_a_head_without_a_name_cannot_be_journalled(tmp_path):
+    class Local(Counted):
+        pass
+
+    with pytest.raises(HeadError, match="classes and functions that are known by their names"):
+        HeadSearch(HeadSpec("local", Local(), {}), cv=3, journal=tmp_path / "journal").fit(*cancer())
