@@ -43,11 +43,8 @@ class Candidate:
         """What it is, as text that is the same in every process: for the journal."""
         digest = digest_of(self.estimator)
         if digest is None:
-            received, expected = (
-                f"{self} and a journal",
-                "classes and functions that are known by their names",
-            )
-            raise HeadError(explain(received, expected, "define them at the top of a module"))
+            expected, remedy = "classes and functions that are known by name", "define them in a module"
+            raise HeadError(explain(f"{self} and a journal", expected, remedy))
         return f"{self.spec.name} {self.features} {digest}"
 
     def __str__(self) -> str:

@@ -247,8 +247,8 @@ def _apart(task: Task, problem: Problem, n_jobs: int | None) -> list[Cell]:
     """One candidate in a worker of its own."""
     try:
         # Two tasks make joblib use workers; the second has nothing to do.
-        cells, _ = _in_parallel([task, task.of([])], problem, n_jobs, math.inf)
-        return cells
+        both = list(_in_parallel([task, task.of([])], problem, n_jobs, math.inf))
+        return both[0]
     except TerminatedWorkerError:
         error = "its worker process died: out of memory, or killed"
         return [Cell(task.candidates[0], task.fold, math.nan, math.nan, {}, error)]

@@ -49,6 +49,7 @@ def test_a_head_that_fails_costs_itself_alone_and_says_why():
     assert search.cv_results_["rank_test_score"].tolist() == [1, 3, 1]
 
 
+@pytest.mark.faults
 def test_a_head_that_kills_its_worker_costs_itself_alone():
     modes = ["fine", "die", "fine"]
     specs = [

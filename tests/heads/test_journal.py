@@ -148,5 +148,5 @@ def test_a_head_without_a_name_cannot_be_journalled(tmp_path):
     class Local(Counted):
         pass
 
-    with pytest.raises(HeadError, match="classes and functions that are known by their names"):
+    with pytest.raises(HeadError, match="classes and functions that are known by name"):
         HeadSearch(HeadSpec("local", Local(), {}), cv=3, journal=tmp_path / "journal").fit(*cancer())
