@@ -65,7 +65,8 @@ def evaluate_model(model: ModelFile, features: FeatureSet | Mapping[str, Feature
     ----------
     model : ModelFile
     features : FeatureSet, or mapping of str to FeatureSet
-        Labelled, of the same extraction; of a head on several, all of them by name, in any order.
+        Labelled, of the same extraction; of a head on several, all of them by name, in any order. Sets that
+        the head does not need are left aside.
 
     Returns
     -------
@@ -78,7 +79,7 @@ def evaluate_model(model: ModelFile, features: FeatureSet | Mapping[str, Feature
     StoreError
         When several sets are not of the same samples.
     HeadError
-        When a set is missing or not needed, there are no labels, or classes that the head does not know.
+        When a set is missing, there are no labels, or classes that the head does not know.
     """
     combined = combine_features(_as_head_takes(model, features))
     aligned = combined.aligned
@@ -237,12 +238,12 @@ def _as_head_takes(
             raise HeadError(explain(received, expected, "extract the same features"))
         return left
     specs = [ExtractionSpec.from_json(text) for text in model.specs]
-    if len(specs) != len(left):
+    if len(left) < len(specs):
         received = f"{len(left)} feature file{'s' * (len(left) != 1)}"
         wanted = ", ".join(
             f"{spec.backbone} at {spec.input_size[0]} x {spec.input_size[1]}" for spec in specs
         )
-        remedy = "pass those that the model needs, and no others"
+        remedy = "pass all that the model needs"
         raise HeadError(explain(received, f"{len(specs)}, of {wanted}", remedy))
     ordered: dict[str, FeatureSet] = {}
     for spec in specs:

@@ -135,6 +135,13 @@ class TestHeadsOnSeveralExtractions:
         with pytest.raises(StoreMismatchError, match="pooling: found avg, expected max"):
             evaluate_model(model, twice)
 
+    def test_a_file_that_the_head_does_not_need_is_left_aside(self, sets, together, tmp_path):
+        model, result = together
+        more = FeatureExtractor(TINY, input_size=(20, 20))
+        third = extract(as_source(make_images(4), ["dark", "light"] * 2), more, store=tmp_path / "store")
+        found = evaluate_model(model, {"third": third, **sets})
+        assert found.evaluation.log_loss == pytest.approx(result.test.log_loss)
+
     def test_images_are_embedded_by_each(self, sets, together, tmp_path):
         model, _ = together
         classifier = ImageClassifier.load(tmp_path / "m.featx", store=tmp_path / "store")

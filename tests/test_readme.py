@@ -85,6 +85,7 @@ def test_it_names_every_command():
         "search",
         "evaluate",
         "predict",
+        "rank",
         "finetune",
         "export",
         "store",
