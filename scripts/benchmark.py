@@ -263,7 +263,7 @@ def solar_features() -> tuple[np.ndarray, np.ndarray]:
     import featx
 
     images, labels, _ = solar_cells()
-    features = featx.extract((images, labels), featx.FeatureExtractor(input_size=(300, 300)))
+    features = featx.extract(featx.as_source(images, labels), featx.FeatureExtractor(input_size=(300, 300)))
     return features.X, features.y
 
 
