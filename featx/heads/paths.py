@@ -35,6 +35,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import LabelBinarizer
 from sklearn.svm import SVC, LinearSVC
 
+from featx.heads.design import Design
 from featx.heads.linear_paths import fit_path, fit_ridge_path, logistic, squared_hinge
 from featx.heads.problem import last_step
 from featx.heads.shared import Fold
@@ -253,7 +254,7 @@ def _serves_ridge(params: dict[str, Any], n_rows: int, n_features: int) -> bool:
 
 def _fit_linear_path(heads: Heads, fold: Fold) -> Iterator[Fitted]:
     """Logistic regression or linear SVM, C ascending, each from where the one before ended."""
-    design, codes, _ = fold.design()
+    design, codes, to_features = _fewest_columns(fold)
     first, n_classes = heads[0], len(fold.classes)
     if isinstance(first, LinearSVC):
         scaling = {"intercept_scaling": first.intercept_scaling}
@@ -265,7 +266,7 @@ def _fit_linear_path(heads: Heads, fold: Fold) -> Iterator[Fitted]:
     for index in order:
         started = perf_counter()
         columns, n_iter = next(path)
-        head = _with_weights(clone(heads[index]), columns, fold)
+        head = _with_weights(clone(heads[index]), to_features(columns), fold)
         head.classes_ = fold.classes
         # liblinear gives one number, L-BFGS one for each problem.
         head.n_iter_ = n_iter if isinstance(head, LinearSVC) else np.array([n_iter], np.int32)
@@ -274,7 +275,7 @@ def _fit_linear_path(heads: Heads, fold: Fold) -> Iterator[Fitted]:
 
 def _fit_ridge_path(heads: Heads, fold: Fold) -> Iterator[Fitted]:
     """Ridge, each alpha from one Gram matrix."""
-    design, codes, _ = fold.design()
+    design, codes, to_features = _fewest_columns(fold)
     binarizer = LabelBinarizer(pos_label=1, neg_label=-1).fit(fold.y_train)
     targets = binarizer.transform(fold.classes[codes]).astype(np.float64)
     path = fit_ridge_path(
@@ -282,11 +283,29 @@ def _fit_ridge_path(heads: Heads, fold: Fold) -> Iterator[Fitted]:
     )
     for index, head in enumerate(heads):
         started = perf_counter()
-        fitted = _with_weights(clone(head), next(path), fold)
+        fitted = _with_weights(clone(head), to_features(next(path)), fold)
         fitted.classes_, fitted.n_iter_, fitted.solver_ = fold.classes, None, "cholesky"
         # Its predict asks for this one, and it has no public name.
         vars(fitted)["_label_binarizer"] = binarizer
         yield Fitted(index, fitted, fold.X_test, perf_counter() - started)
+
+
+def _fewest_columns(fold: Fold) -> tuple[Design, np.ndarray, Callable[[np.ndarray], np.ndarray]]:
+    """The training part, its codes, and what turns weights on it into weights on the features.
+
+    Of fewer rows than columns, only what the rows span matters: X' = Q R, and an L2 penalty sees no rotation,
+    so that the head on R' with weights v is the head on X with weights Q v (Hastie and Tibshirani, Efficient
+    quadratic regularization for expression arrays, Biostatistics 5, 2004).
+    """
+    design, codes, _ = fold.design()
+    if fold.is_streamed or len(fold.train) >= fold.X_train.shape[1]:
+        return design, codes, lambda columns: columns
+    basis, triangle = fold.keep("rotation", lambda: np.linalg.qr(fold.X_train.T))
+
+    def to_features(columns: np.ndarray) -> np.ndarray:
+        return np.vstack([basis @ columns[:-1].astype(basis.dtype), columns[-1:]])
+
+    return Design(np.ascontiguousarray(triangle.T), fold.weights), codes, to_features
 
 
 def _with_weights(head: BaseEstimator, columns: np.ndarray, fold: Fold) -> BaseEstimator:

@@ -217,3 +217,35 @@ def test_what_a_path_cannot_serve_is_fitted_as_it_is(head):
 def test_heads_that_differ_in_more_than_the_path_varies_are_other_families():
     families = [paths.path_of(head, 100, 10)[1] for head in (SVC(), SVC(C=2, gamma=1), SVC(kernel="poly"))]
     assert families[0] == families[1] != families[2]
+
+
+def wide(data):
+    """The same samples with more columns than rows: products of pairs of columns."""
+    X, y = DATA[data]()
+    random = np.random.default_rng(0)
+    left, right = random.integers(0, X.shape[1], (2, 600))
+    return (X[:, left] * X[:, right]).astype(np.float32), y
+
+
+@pytest.mark.parametrize("spec", [LINEAR[0], LINEAR[2], LINEAR[3]], ids=lambda spec: spec.name)
+@each_data
+@pytest.mark.usefixtures("always_a_path")
+def test_more_columns_than_rows_are_rotated_and_decide_as_scikit_learns(spec, data):
+    fold = first_fold(*wide(data), spec.estimator)
+    assert len(fold.train) < fold.X_train.shape[1]
+    for index, fitted in fitted_by_path(spec, fold)[1].items():
+        head = clone(spec.estimator[-1]).set_params(C=spec.param_grid["head__C"][index])
+        head.fit(fold.X_train, fold.y_train)
+        ours, theirs = fitted.head.decision_function(fold.X_test), head.decision_function(fold.X_test)
+        assert fitted.head.coef_.shape == head.coef_.shape
+        # As for fewer columns; what the training rows do not span has more room for their error.
+        assert np.sqrt(np.mean((ours - theirs) ** 2)) < 1e-2 * max(1, np.sqrt(np.mean(theirs**2)))
+
+
+@each_data
+def test_ridge_of_more_columns_than_rows_is_scikit_learns(data, path_log):
+    X, y = wide(data)
+    spec = HeadSpec("ridge", scaled(RidgeClassifier()), {"head__alpha": [1.0, 100.0, 1e4]})
+    ours, theirs = both(spec, X.astype(np.float64), y)
+    assert np.array_equal(ours, theirs)
+    assert not gave_up(path_log)
