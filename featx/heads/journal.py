@@ -29,6 +29,8 @@ from featx.heads.cells import Cell
 from featx.heads.problem import Problem, digest_of
 
 _BLOCK_ROWS = 8192
+# Every line is preceded by an empty one, so that the first is no exception.
+_FIRST_BYTES = b"\n{"
 
 
 class Journal:
@@ -86,6 +88,9 @@ class Journal:
             raise StoreError(
                 explain(f"{path} ({error.strerror})", "a journal of a search", remedy)
             ) from error
+        if data and not data.startswith(_FIRST_BYTES):
+            received = f"{path}, which is another file"
+            raise StoreError(explain(received, "a journal of a search, or none yet", "pass another path"))
         for line in data.split(b"\n"):
             entry = _parsed(line)
             if entry is not None and entry["problem"] == self._digest:

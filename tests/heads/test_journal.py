@@ -150,3 +150,11 @@ def test_a_head_without_a_name_cannot_be_journalled(tmp_path):
 
     with pytest.raises(HeadError, match="classes and functions that are known by name"):
         HeadSearch(HeadSpec("local", Local(), {}), cv=3, journal=tmp_path / "journal").fit(*cancer())
+
+
+def test_a_file_that_is_no_journal_is_left_alone(tmp_path):
+    path = tmp_path / "notes.txt"
+    path.write_text("not to be appended to")
+    with pytest.raises(StoreError, match="another file"):
+        HeadSearch("knn", cv=3, journal=path).fit(*cancer())
+    assert path.read_text() == "not to be appended to"
