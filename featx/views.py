@@ -101,6 +101,21 @@ def average_views(scores: np.ndarray, members: np.ndarray) -> np.ndarray:
     return means.reshape(-1, *scores.shape[1:]).astype(scores.dtype)
 
 
+def threshold_of(head: Any) -> float | None:
+    """The probability from which on a fitted head predicts the second of two classes, if it has its own.
+
+    Examples
+    --------
+    >>> from sklearn.naive_bayes import GaussianNB
+    >>> threshold_of(GaussianNB()) is None
+    True
+    """
+    inner = getattr(head, "best_estimator_", head)
+    inner = inner.steps[-1][1] if hasattr(inner, "steps") else inner
+    is_fixed = type(inner).__name__ == "FixedThresholdClassifier"
+    return float(inner.threshold) if is_fixed and not isinstance(inner.threshold, str) else None
+
+
 def one_per_image(values: np.ndarray, views: ViewGroups, what: str) -> np.ndarray:
     """A value of each image, where its views must agree.
 

@@ -9,7 +9,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
-from featx.views import average_views, group_views
+from featx.views import average_views, group_views, threshold_of
 
 
 def _has(method: str) -> Any:
@@ -55,6 +55,9 @@ class ViewAverage(ClassifierMixin, BaseEstimator):
 
     def predict(self, X: np.ndarray) -> np.ndarray:
         """The class of the highest mean score, (n_images,)."""
+        threshold = threshold_of(self.estimator)
+        if threshold is not None:
+            return np.asarray(self.classes_[(self.predict_proba(X)[:, 1] >= threshold).astype(int)])
         if hasattr(self.estimator, "predict_proba"):
             scores = self.predict_proba(X)
         else:

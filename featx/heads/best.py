@@ -141,7 +141,13 @@ class AnswersWithBest:
 
     def _of_best(self, method: str, X: np.ndarray) -> np.ndarray:
         check_is_fitted(self, "best_estimator_")
-        return np.asarray(getattr(self.best_estimator_, method)(self._features_of_best(X)))
+        answers = getattr(self.best_estimator_, method)(self._features_of_best(X))
+        # Of several labels, some heads give a list of tables, one a label.
+        return (
+            np.stack([table[:, 1] for table in answers], 1)
+            if isinstance(answers, list)
+            else np.asarray(answers)
+        )
 
     def _features_of_best(self, X: np.ndarray) -> np.ndarray:
         X = validate_data(self, X, dtype=[np.float32, np.float64], reset=False)

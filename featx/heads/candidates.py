@@ -18,6 +18,8 @@ from featx.heads.problem import ALL_FEATURES, digest_of, for_labels, last_step, 
 from featx.heads.spaces import HeadSpec, is_own_head
 from featx.heads.splits import Folds
 
+_SHAPE = "decision_function_shape"
+
 
 @dataclass(frozen=True)
 class Candidate:
@@ -77,10 +79,18 @@ class Preparation:
 
     def candidate(self, spec: HeadSpec, params: Mapping[str, Any], features: str = ALL_FEATURES) -> Candidate:
         """A candidate, not fitted."""
-        estimator = clone(spec.estimator).set_params(**clone(params, safe=False))
+        try:
+            estimator = clone(spec.estimator).set_params(**clone(params, safe=False))
+        except (TypeError, ValueError) as error:
+            raise HeadError(f"the param_grid of the head {spec.name} cannot be used: {error}") from error
+        open_values = estimator.get_params().items()
+        # One column a pair of classes cannot be averaged or calibrated, and no prediction depends on it.
+        estimator.set_params(
+            **{name: "ovr" for name, value in open_values if name.endswith(_SHAPE) and value == "ovo"}
+        )
         seeds = {
             name: self.random_state
-            for name, value in estimator.get_params().items()
+            for name, value in open_values
             if name.rpartition("__")[2] == "random_state" and value is None
         }
         estimator.set_params(**seeds)
@@ -94,11 +104,9 @@ class Preparation:
         """Every choice of a head's parameters; a grid that does not fit it is refused before any work."""
         try:
             choices = list(ParameterGrid(spec.param_grid))
-            found = [self.candidate(spec, params, name) for name in features for params in choices]
-        except HeadError:
-            raise
         except (TypeError, ValueError) as error:
             raise HeadError(f"the param_grid of the head {spec.name} cannot be used: {error}") from error
+        found = [self.candidate(spec, params, name) for name in features for params in choices]
         if not found:
             received, expected = f"an empty param_grid for {spec.name}", "one choice of parameters or more"
             raise HeadError(explain(received, expected, "pass {} for defaults"))
@@ -173,6 +181,10 @@ def check_scoring_names(scoring: Any, refit: Any) -> str:
             raise HeadError(explain(f"scoring={scorer!r}", "a scorer that scikit-learn knows", remedy))
     if is_single:
         return "score"
+    if not scoring:
+        raise HeadError(explain("no scoring", "one or more", "pass for example 'accuracy'"))
+    if refit is False:
+        return str(next(iter(scoring)))
     if refit not in scoring:
         received = f"several scores and refit={refit!r}"
         raise HeadError(explain(received, "the name of the one to rank by", f"pass refit={min(scoring)!r}"))
@@ -193,7 +205,8 @@ def can_fit(candidate: Candidate, folds: Folds) -> bool:
 
 def needs_calibration(estimator: BaseEstimator, calibration: str | None) -> bool:
     """Whether a head gets its probabilities by calibration, because it has none of its own."""
-    return calibration is not None and not hasattr(estimator, "predict_proba")
+    has_decisions = hasattr(estimator, "decision_function")
+    return calibration is not None and has_decisions and not hasattr(estimator, "predict_proba")
 
 
 def will_give(estimator: BaseEstimator, method: str, calibration: str | None) -> bool:

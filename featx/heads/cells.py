@@ -167,7 +167,7 @@ def run_task(task: Task, problem: Problem, deadline: float = math.inf) -> list[C
     list of Cell
         Of all candidates, or of those that were begun in time.
     """
-    if not task.heads:
+    if not task.heads or monotonic() > deadline:
         return []
     fold, cells = task.shared(problem), {}
     try:
@@ -261,7 +261,11 @@ def _in_parallel(
     in_time = takewhile(lambda _: monotonic() <= deadline, tasks)
     # What ``parallel_config`` says of n_jobs is lost on a Parallel that prefers another kind of backend.
     n_jobs = Parallel(n_jobs=n_jobs).n_jobs
-    parallel = Parallel(n_jobs=n_jobs, prefer="threads", return_as="generator")
+    try:
+        parallel = Parallel(n_jobs=n_jobs, prefer="threads", return_as="generator")
+    except ValueError:
+        # Some backends, multiprocessing among them, hand everything back at the end.
+        parallel = Parallel(n_jobs=n_jobs, prefer="threads")
     n_workers = effective_n_jobs(n_jobs)
     n_threads = max(1, cpu_count() // n_workers) if n_workers > 1 else None
     with threadpool_limits(n_threads, user_api="blas"):

@@ -12,6 +12,7 @@ Scores into Accurate Multiclass Probability Estimates, KDD 2002 (isotonic).
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -28,10 +29,13 @@ from featx.checks import explain
 from featx.errors import HeadError
 from featx.heads.candidates import Candidate, needed_methods, needs_calibration, will_give
 from featx.heads.paths import fit_alone, fit_each, path_of
-from featx.heads.problem import Problem, fit_weights, last_step
+from featx.heads.problem import Problem, fit_weights, last_step, parting_no_group, with_last_step
 from featx.heads.shared import FOLDS, Fold, Prefix
 from featx.heads.spaces import HeadSpec
 from featx.heads.splits import fewest_members, make_folds
+from featx.views import average_views, group_views
+
+_LOG = logging.getLogger(__name__)
 
 CALIBRATIONS = ("sigmoid", "isotonic", "auto", None)
 
@@ -117,7 +121,7 @@ def finish(
     fitted = refit(best, problem)
     is_asked = needs_calibration(fitted, calibration) or calibration == "auto"
     if problem.is_multilabel or not (is_asked or threshold_scoring):
-        return Finished(fitted, None, {}, None, None)
+        return Finished(fitted, _calibration_of(fitted), {}, None, None)
     # Folds that overlap or leave samples out give no out-of-fold scores.
     folds = _partition(problem, random_state)
     if folds is not problem.folds:
@@ -132,6 +136,12 @@ def finish(
         threshold, threshold_score = scores.best_threshold(chosen, threshold_scoring)
         estimator = _with_threshold(estimator, threshold, problem)
     return Finished(estimator, None if chosen == "none" else chosen, losses, threshold, threshold_score)
+
+
+def _calibration_of(fitted: BaseEstimator) -> str | None:
+    """The calibration that a head has from the start, because the scoring asks for probabilities."""
+    head = last_step(fitted)[1]
+    return str(head.method) if isinstance(head, CalibratedClassifierCV) else None
 
 
 def refit(best: Candidate, problem: Problem) -> BaseEstimator:
@@ -152,10 +162,11 @@ def refit(best: Candidate, problem: Problem) -> BaseEstimator:
         fitted = fit_alone(best.estimator, fold)
         if fitted is not None:
             return fitted
-    estimator = clone(best.estimator)
-    return estimator.fit(
-        problem.features(rows, best.features), problem.y, **fit_weights(estimator, problem.weights(rows))
-    )
+    name, head = last_step(best.estimator)
+    estimator = with_last_step(clone(best.estimator), parting_no_group(head, problem.y, problem.groups))
+    weights = fit_weights(estimator, problem.weights(rows))
+    fitted = estimator.fit(problem.features(rows, best.features), problem.y, **weights)
+    return fitted.set_params(**{f"{name}cv": None}) if isinstance(head, CalibratedClassifierCV) else fitted
 
 
 def _partition(problem: Problem, random_state: int | None) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -281,25 +292,34 @@ class _Scores:
 
     def best_threshold(self, method: str, scoring: Any) -> tuple[float, float]:
         """The threshold that is best on all rows, and what the choice is worth on rows it has not seen."""
-        shares, y = self.crosswise(method)[:, 1], self.problem.y
+        shares, y, tests = self._by_image(self.crosswise(method)[:, 1])
         thresholds = np.unique(np.quantile(shares, np.linspace(0, 1, _N_THRESHOLDS)))
         guesses = [self.classes[(shares >= threshold).astype(int)] for threshold in thresholds]
 
         def best_on(rows: np.ndarray) -> int:
-            found = [self._score(guess[rows], rows, scoring) for guess in guesses]
+            found = [self._score(guess[rows], y[rows], scoring) for guess in guesses]
             # Of a plateau, the middle: its ends are what chance moves first.
             ties = np.flatnonzero(np.isclose(found, np.max(found)))
             return int(ties[len(ties) // 2])
 
         unseen = y.copy()
-        for _, test in self.problem.folds:
+        for test in tests:
             unseen[test] = guesses[best_on(np.setdiff1d(np.arange(len(y)), test))][test]
         every = np.arange(len(y))
-        return float(thresholds[best_on(every)]), self._score(unseen, every, scoring)
+        return float(thresholds[best_on(every)]), self._score(unseen, y, scoring)
 
-    def _score(self, labels: np.ndarray, rows: np.ndarray, scoring: Any) -> float:
+    def _by_image(self, shares: np.ndarray) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
+        """Probabilities, classes and test parts of what is judged: images, or rows without views."""
+        tests = [test for _, test in self.problem.folds]
+        if self.problem.images is None:
+            return shares, self.problem.y, tests
+        views = group_views(self.problem.images)
+        of_images = [np.unique(views.members[test]) for test in tests]
+        return average_views(shares, views.members), self.problem.y[views.first_rows], of_images
+
+    def _score(self, labels: np.ndarray, y: np.ndarray, scoring: Any) -> float:
         known: Any = _GivenLabels(labels, self.classes)
-        return float(check_scoring(known, scoring)(known, np.zeros((len(rows), 1)), self.problem.y[rows]))
+        return float(check_scoring(known, scoring)(known, np.zeros((len(y), 1)), y))
 
     def _fit(self, method: str, rows: np.ndarray) -> CalibratedClassifierCV:
         given = FrozenEstimator(_GivenScores(self.classes))
@@ -319,6 +339,7 @@ def _fitted_on(fold: Fold, best: Candidate) -> tuple[BaseEstimator, np.ndarray]:
     try:
         (fitted,) = path([head], fold)
     except Exception:  # noqa: BLE001 - a path may give up; scikit-learn's own solver does not
+        _LOG.debug("the best head is fitted without its path", exc_info=True)
         (fitted,) = fit_each([head], fold)
     return fitted.head, fitted.inputs
 
@@ -329,4 +350,4 @@ def _with_threshold(estimator: BaseEstimator, threshold: float, problem: Problem
     )
     # Fitting only looks at the classes: the head inside is frozen.
     rows = np.unique(problem.y, return_index=True)[1]
-    return fixed.fit(np.zeros((len(rows), estimator.n_features_in_)), problem.y[rows])
+    return fixed.fit(np.zeros((len(rows), problem.X.shape[1])), problem.y[rows])

@@ -22,6 +22,7 @@ Everything else, and every candidate that a path cannot serve, is fitted as it i
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from time import perf_counter
@@ -37,12 +38,14 @@ from sklearn.svm import SVC, LinearSVC
 
 from featx.heads.design import Design
 from featx.heads.linear_paths import fit_path, fit_ridge_path, logistic, squared_hinge
-from featx.heads.problem import last_step
+from featx.heads.problem import last_step, parting_no_group
 from featx.heads.shared import Fold
 
 # Below, scikit-learn's solver takes milliseconds (measured: 2,100 x 1,280 in 10 to 50), and the path more.
 _LEAST_PATH_SIZE = 2e7
 _MOST_KERNEL_BYTES = 2**30
+
+_LOG = logging.getLogger(__name__)
 
 Heads: TypeAlias = Sequence[BaseEstimator]
 
@@ -105,6 +108,8 @@ def _fit_as_it_is(index: int, head: BaseEstimator, fold: Fold) -> Fitted:
     X = fold.X_train
     started = perf_counter()
     params = {} if fold.weights is None else {"sample_weight": fold.weights}
+    groups = fold.problem.groups
+    head = parting_no_group(head, fold.y_train, None if groups is None else groups[fold.train])
     fitted = clone(head).fit(X, fold.y_train, **params)
     return Fitted(index, fitted, fold.X_test, perf_counter() - started)
 
@@ -157,9 +162,7 @@ def _kernels(head: SVC, gamma: float, fold: Fold) -> list[np.ndarray]:
         distances = fold.keep("squared distances", lambda: _squared_distances(fold))
         values = [np.exp(part * part.dtype.type(-gamma)) for part in distances]
     else:
-        products = fold.keep(
-            "products", lambda: [fold.X_train @ fold.X_train.T, fold.X_test @ fold.X_train.T]
-        )
+        products = fold.keep("products", lambda: _products(fold))
         values = [_of_products(part.astype(np.float64), head, gamma) for part in products]
     return [np.ascontiguousarray(part, np.float64) for part in values]
 
@@ -171,8 +174,16 @@ def _of_products(products: np.ndarray, head: SVC, gamma: float) -> np.ndarray:
     return np.asarray(shifted**head.degree if head.kernel == "poly" else np.tanh(shifted))
 
 
+def _products(fold: Fold) -> list[np.ndarray]:
+    """In double precision: products, unlike distances, cannot be centred."""
+    train, test = fold.X_train.astype(np.float64), fold.X_test.astype(np.float64)
+    return [train @ train.T, test @ train.T]
+
+
 def _squared_distances(fold: Fold) -> list[np.ndarray]:
-    train, test = fold.X_train, fold.X_test
+    # Distances know no place, and far from zero single precision would not know them.
+    centre = fold.X_train.mean(axis=0, dtype=np.float64).astype(fold.X_train.dtype)
+    train, test = fold.X_train - centre, fold.X_test - centre
     squares = np.einsum("ij,ij->i", train, train)
     distances = [
         np.einsum("ij,ij->i", rows, rows)[:, np.newaxis] + squares - 2 * (rows @ train.T)
@@ -254,6 +265,7 @@ def _serves_ridge(params: dict[str, Any], n_rows: int, n_features: int) -> bool:
 
 def _fit_linear_path(heads: Heads, fold: Fold) -> Iterator[Fitted]:
     """Logistic regression or linear SVM, C ascending, each from where the one before ended."""
+    _check_params(heads)
     design, codes, to_features = _fewest_columns(fold)
     first, n_classes = heads[0], len(fold.classes)
     if isinstance(first, LinearSVC):
@@ -275,6 +287,7 @@ def _fit_linear_path(heads: Heads, fold: Fold) -> Iterator[Fitted]:
 
 def _fit_ridge_path(heads: Heads, fold: Fold) -> Iterator[Fitted]:
     """Ridge, each alpha from one Gram matrix."""
+    _check_params(heads)
     design, codes, to_features = _fewest_columns(fold)
     binarizer = LabelBinarizer(pos_label=1, neg_label=-1).fit(fold.y_train)
     targets = binarizer.transform(fold.classes[codes]).astype(np.float64)
@@ -288,6 +301,12 @@ def _fit_ridge_path(heads: Heads, fold: Fold) -> Iterator[Fitted]:
         # Its predict asks for this one, and it has no public name.
         vars(fitted)["_label_binarizer"] = binarizer
         yield Fitted(index, fitted, fold.X_test, perf_counter() - started)
+
+
+def _check_params(heads: Heads) -> None:
+    """Refuse what scikit-learn's ``fit``, which a path does without, would refuse."""
+    for head in heads:
+        head._validate_params()  # noqa: SLF001 - there is no public way to ask
 
 
 def _fewest_columns(fold: Fold) -> tuple[Design, np.ndarray, Callable[[np.ndarray], np.ndarray]]:
@@ -340,6 +359,7 @@ def fit_alone(estimator: BaseEstimator, fold: Fold) -> BaseEstimator | None:
     try:
         fitted = next(path([head], fold))
     except Exception:  # noqa: BLE001 - a path may give up; scikit-learn's own solver does not
+        _LOG.debug("the best head is refitted without its path", exc_info=True)
         return None
     steps = fold.scaler if fold.is_streamed else fold.transformers
     if not hasattr(estimator, "steps"):

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import uuid
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import joblib
 import numpy as np
-from sklearn.base import BaseEstimator, get_tags
+from sklearn.base import BaseEstimator, clone, get_tags
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.dummy import DummyClassifier
+from sklearn.metrics import get_scorer
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import Pipeline
@@ -21,7 +25,7 @@ from featx.checks import explain
 from featx.errors import HeadError
 from featx.heads.design import as_floats
 from featx.heads.neighbors import WeightedNeighbors
-from featx.heads.splits import Folds
+from featx.heads.splits import Folds, fewest_members, has_groups, make_folds
 
 #: Columns of one feature set: a slice, or indices where it is put together of several.
 Columns: TypeAlias = slice | np.ndarray
@@ -31,6 +35,7 @@ ALL_FEATURES = "all"
 # A matrix that is larger is read in blocks and never copied, where the head can do with that.
 _STREAMED_BYTES = 2 * 2**30
 _BLOCK_ROWS = 8192
+_MOST_CALIBRATION_FOLDS = 5
 
 
 @dataclass(frozen=True)
@@ -115,8 +120,11 @@ def digest_of(value: Any) -> str | None:
 
 def last_step(estimator: BaseEstimator) -> tuple[str, BaseEstimator]:
     """What classifies, and the prefix of its parameters."""
-    steps = getattr(estimator, "steps", None)
-    return ("", estimator) if steps is None else (f"{steps[-1][0]}__", steps[-1][1])
+    # A kind of pipeline of somebody's own may do more than its steps, and is one thing.
+    if type(estimator) is not Pipeline:
+        return "", estimator
+    name, head = estimator.steps[-1]
+    return f"{name}__", head
 
 
 def weighable(name: str, estimator: BaseEstimator) -> BaseEstimator:
@@ -146,9 +154,17 @@ def for_labels(estimator: BaseEstimator) -> BaseEstimator:
 
 def with_last_step(estimator: BaseEstimator, head: BaseEstimator) -> BaseEstimator:
     """A pipeline, or a head alone, that ends in another head."""
-    if not hasattr(estimator, "steps"):
+    if type(estimator) is not Pipeline:
         return head
     return Pipeline([*estimator.steps[:-1], (estimator.steps[-1][0], head)])
+
+
+def parting_no_group(head: BaseEstimator, y: np.ndarray, groups: np.ndarray | None) -> BaseEstimator:
+    """A head that calibrates within its training part, told the folds that keep groups together."""
+    if not isinstance(head, CalibratedClassifierCV) or head.cv is not None or not has_groups(groups):
+        return head
+    n_folds = min(_MOST_CALIBRATION_FOLDS, fewest_members(y, groups))
+    return clone(head).set_params(cv=make_folds(y, groups, n_folds))
 
 
 def check_targets(y: np.ndarray) -> None:
@@ -158,6 +174,28 @@ def check_targets(y: np.ndarray) -> None:
         received = f"y of shape {y.shape} that holds more than 0 and 1"
         expected = "one class a sample, or 0 and 1 for each label"
         raise HeadError(explain(received, expected, "y should be a 1d array for single classes"))
+
+
+def check_scorable(y: np.ndarray, scoring: Any) -> None:
+    """Refuse a named scoring that does not suit the classes, by scoring a head that guesses."""
+    if scoring is None or callable(scoring) or y.ndim == 2:
+        return
+    several = scoring.values() if isinstance(scoring, Mapping) else scoring
+    X = np.zeros((len(y), 1))
+    guess = DummyClassifier(strategy="prior").fit(X, y)
+    for name in [scoring] if isinstance(scoring, str) else several:
+        if not isinstance(name, str):
+            continue
+        try:
+            with warnings.catch_warnings():
+                # That a guess is ill defined says nothing of the heads.
+                warnings.simplefilter("ignore")
+                get_scorer(name)(guess, X, y)
+        except ValueError as error:
+            received = f"scoring={name!r} for the classes {', '.join(map(str, np.unique(y)[:10]))}"
+            raise HeadError(
+                explain(received, "a scoring that suits them", f"choose another: {error}")
+            ) from error
 
 
 def check_weights(y: np.ndarray, sample_weight: np.ndarray | None, class_weight: ClassWeight) -> None:

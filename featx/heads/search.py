@@ -36,6 +36,7 @@ from featx.heads.problem import (
     Problem,
     check_blocks,
     check_finite,
+    check_scorable,
     check_targets,
     check_varied,
     check_weights,
@@ -92,7 +93,7 @@ class HeadSearch(AnswersWithBest, ClassifierMixin, MetaEstimatorMixin, BaseEstim
         Feature sets among the columns, searched in one leaderboard. By default one set of all columns.
     journal : path-like, optional
         File of finished candidates. A search that was killed and is fitted again with the same data goes
-        on where it was.
+        on where it was. A scoring of your own is known by its name: take another file when you change it.
     n_jobs : int, optional
         Tasks at once; None means 1, or what ``joblib.parallel_config`` says, and -1 as many as there are
         processors. Threads, unless ``parallel_config`` names another backend.
@@ -281,6 +282,10 @@ class HeadSearch(AnswersWithBest, ClassifierMixin, MetaEstimatorMixin, BaseEstim
         check_finite(X)
         check_varied(X)
         check_targets(y)
+        if y.ndim == 2 and of_rows["images"] is not None:
+            remedy = "leave images out"
+            raise HeadError(explain("views of images with several labels", "one class an image", remedy))
+        check_scorable(y, self.scoring)
         groups, weights, images = (of_rows[name] for name in ("groups", "sample_weight", "images"))
         if weights is not None:
             weights = _check_sample_weight(weights, X, ensure_non_negative=True)

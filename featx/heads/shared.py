@@ -48,7 +48,7 @@ class Prefix:
     @classmethod
     def of(cls, estimator: BaseEstimator) -> Prefix:
         """The prefix of an estimator."""
-        steps = tuple(estimator.steps[:-1]) if isinstance(estimator, Pipeline) else ()
+        steps = tuple(estimator.steps[:-1]) if type(estimator) is Pipeline else ()
         # Of a function without a name of its own nobody can say that another candidate's is the same.
         return cls(steps, digest_of(steps) or f"of {id(estimator)}")
 
@@ -83,11 +83,15 @@ class Fold:
         self.y_train, self.y_test = problem.y[train], problem.y[test]
         self.weights = problem.weights(train)
         self._kept: dict[Any, Any] = {}
-        self._lock = RLock()
+        self._locks: dict[Any, RLock] = {}
+        self._lock = Lock()
 
     def keep(self, name: Any, make: Callable[[], _Value]) -> _Value:
         """What ``make`` returns, computed once."""
         with self._lock:
+            lock = self._locks.setdefault(name, RLock())
+        # One for each, so that nobody waits for what somebody else needs.
+        with lock:
             if name not in self._kept:
                 self._kept[name] = make()
             value: _Value = self._kept[name]
@@ -156,7 +160,8 @@ class Fold:
             return Design(self.X_train, self.weights), self.codes, self.transformers
         X = self.problem.X[:, self.problem.blocks[self.block]]
         weights, codes = np.zeros(len(X)), np.zeros(len(X), np.intp)
-        weights[self.train] = 1.0 if self.weights is None else self.weights
+        # A row may stand in a training part more than once.
+        np.add.at(weights, self.train, 1.0 if self.weights is None else self.weights)
         codes[self.train] = self.codes
         step = self.scaler[0][1] if self.scaler else None
         scaling = (None, None) if step is None else (step.mean_, step.scale_)

@@ -149,7 +149,7 @@ def _around(best: Candidate, of_head: list[Candidate], space: Space) -> list[Can
     """Neighbours of the best at half the step to the nearest value tried, along each logarithmic axis."""
     found = []
     for name, value in best.params.items():
-        values = sorted({candidate.params[name] for candidate in of_head if _is_positive(candidate, name)})
+        values = sorted({candidate.params[name] for candidate in of_head if _is_continuous(candidate, name)})
         # An axis is something that was swept, and over a decade or more.
         if len(values) < 3 or value not in values or values[-1] / values[0] < 10:
             continue
@@ -162,6 +162,9 @@ def _around(best: Candidate, of_head: list[Candidate], space: Space) -> list[Can
     return found
 
 
-def _is_positive(candidate: Candidate, name: str) -> bool:
+def _is_continuous(candidate: Candidate, name: str) -> bool:
+    """Whether a value is positive and one of many: a float, or an integer where the head's own is none."""
     value: Any = candidate.params.get(name)
-    return isinstance(value, float) and value > 0
+    is_counted = isinstance(candidate.spec.estimator.get_params().get(name), int)
+    is_number = isinstance(value, float) or (type(value) is int and not is_counted)
+    return is_number and value > 0

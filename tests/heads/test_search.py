@@ -424,7 +424,7 @@ def test_when_every_candidate_fails_alike_the_error_gives_the_reason_once():
 
 
 def test_a_scoring_that_does_not_suit_the_labels_is_one_error():
-    with pytest.raises(HeadError, match=r"every candidate failed: .*multi_class must be in"):
+    with pytest.raises(HeadError, match=r"a scoring that suits them.*multi_class must be in"):
         HeadSearch(HEADS, scoring="roc_auc", cv=2).fit(*digits())
 
 
