@@ -100,7 +100,7 @@ def run_demo(
     test = result.test_rows
     by_type = {
         name: evaluate(
-            search,
+            result.search,
             features.X[test[wafer_type[test] == name]],
             features.y[test[wafer_type[test] == name]],
             class_names=features.class_names,

@@ -11,7 +11,7 @@ from time import perf_counter
 from typing import Any
 
 import numpy as np
-from sklearn.base import BaseEstimator
+from sklearn.base import BaseEstimator, clone
 
 from featx.checks import explain
 from featx.errors import HeadError
@@ -116,7 +116,8 @@ def search_features(
     features : FeatureSet, or mapping of str to FeatureSet
         Of the same samples, in any row order.
     search : HeadSearch
-        Not fitted. Its ``feature_blocks`` are set to what ``combine`` says, unless they are given.
+        Its settings; it is not fitted itself, but a copy, the result's ``search``. Where it has no
+        ``feature_blocks``, the copy's are what ``combine`` says.
     combine : {"none", "parts", "all"}, default="all"
         What is searched in one leaderboard: every set alone; also every tap and pooling of a set that holds
         several; also all sets together.
@@ -158,6 +159,8 @@ def search_features(
         train, test = holdout_split(y, groups, strata=by, random_state=random_state, **options)
     _check_folds_of(search, nested, combined, train, test_size)
     searched = combined.searched(combine)
+    # A copy: the caller's may search other features next, and must not keep the blocks of these.
+    search = clone(search)
     if search.feature_blocks is None and len(searched) > 1:
         search.set_params(feature_blocks=searched)
     X = combined.read(train)

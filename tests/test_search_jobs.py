@@ -122,6 +122,18 @@ def test_files_alone_and_together_are_in_one_leaderboard():
     assert alone.features == "good"
 
 
+def test_one_search_serves_other_features_next():
+    searcher = search()
+    first = search_features({"a": noise(), "b": telling()}, searcher)
+    then = search_features({"c": noise(), "d": telling()}, searcher)
+    assert {row["features"] for row in first.candidates()} == {"a", "b", "a + b"}
+    assert {row["features"] for row in then.candidates()} == {"c", "d", "c + d"}
+    assert searcher.feature_blocks is None
+    alone = search_features(telling(), searcher)
+    assert alone.search is not searcher
+    assert not hasattr(searcher, "best_estimator_")
+
+
 def test_a_file_that_won_alone_is_the_only_one_that_is_listed(features, tmp_path):
     ids = features.sample_ids
     useless = FeatureSet(
