@@ -12,6 +12,10 @@ A cell's features are the means over its four flips of what inner layers of thre
 Each network's columns are standardised and weighed by how far they part the classes; its kernel is
 1 / (1 + scale * distance^2), and the machine gets the mean of the three. Experts were unsure of some cells:
 those are trained on twice, once for each class, weighed by the probability.
+
+The kernel is this script's own, on featx's features, so that its figures are not what `featx search` gives;
+the design was chosen by cross-validation within the training parts of seeds 0 to 2, and as these together
+hold most cells, a small optimism is possible.
 """
 
 from __future__ import annotations
@@ -42,7 +46,7 @@ CANDIDATES = tuple(product((5.0, 10.0, 20.0), (1.0, 2.0, 4.0)))  # the machine's
 N_FOLDS = 5
 # Standardised columns end here: a channel that is nearly always silent must not outweigh all others.
 LARGEST = 8.0
-TABLE = ("all", "mono", "poly", "mono-to-poly")
+TABLE = ("all", "mono", "poly")
 
 
 @dataclass(frozen=True)
@@ -178,15 +182,30 @@ def main() -> None:
         print(f"seed {seed}: {runs[-1]['all']} {runs[-1]['chosen']}", file=sys.stderr)
     mono, poly = (np.flatnonzero(cells.wafer_type == name) for name in ("mono", "poly"))
     across = scores(cells, poly, run_split(cells, mono, poly, seed=0)[0])
-    table = {name: summary([run.get(name, across) for run in runs]) for name in TABLE}
-    for name, row in table.items():
-        print(f"{name:13} accuracy {row['accuracy'][0]:.2f} +- {row['accuracy'][1]:.2f}   ", end="")
-        print(f"ROC AUC {row['roc_auc'][0]:.2f} +- {row['roc_auc'][1]:.2f}")
+    table = {name: summary([run[name] for run in runs]) for name in TABLE}
+    print("\n".join(table_lines(table, across)))
     seconds = {"features": features_s, "all": perf_counter() - started}
     peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    report = {"table": table, "runs": runs, "seconds": seconds, "peak_mb": peak_mb}
+    report = {
+        "table": table,
+        "mono-to-poly": across,
+        "runs": runs,
+        "seconds": seconds,
+        "peak_mb": peak_mb,
+    }
     REPORT.parent.mkdir(parents=True, exist_ok=True)
     REPORT.write_text(json.dumps(report, indent=2) + "\n")
+
+
+def table_lines(table: dict[str, dict[str, tuple[float, float]]], across: dict[str, float]) -> list[str]:
+    """Mean and deviation of each row; ``across`` is one run, whatever the number of seeds, and has none."""
+    lines = [
+        f"{name:13} accuracy {row['accuracy'][0]:.2f} +- {row['accuracy'][1]:.2f}   "
+        f"ROC AUC {row['roc_auc'][0]:.2f} +- {row['roc_auc'][1]:.2f}"
+        for name, row in table.items()
+    ]
+    one_run = f"accuracy {across['accuracy']:.2f} (one run) ROC AUC {across['roc_auc']:.2f} (one run)"
+    return [*lines, f"{'mono-to-poly':13} {one_run}"]
 
 
 def summary(rows: list[dict[str, float]]) -> dict[str, tuple[float, float]]:

@@ -1,5 +1,6 @@
 """The programs to copy from, run as they are."""
 
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -41,6 +42,17 @@ def test_fine_tune(tmp_path):
     assert "validation part: frozen" in output
     assert "on 10 images" in output
     assert load_exported(tmp_path / "model.keras").class_names == ("dark", "light")
+
+
+def test_one_run_across_wafer_types_has_no_deviation():
+    pytest.importorskip("elpv_dataset", reason="the extra demo is not installed")
+    script = runpy.run_path(str(SCRIPTS / "elpv.py"))
+    runs = [{"accuracy": 80.0, "roc_auc": 88.0}, {"accuracy": 84.0, "roc_auc": 90.0}]
+    table = {"all": script["summary"](runs)}
+    assert script["table_lines"](table, {"accuracy": 81.5, "roc_auc": 89.25}) == [
+        "all           accuracy 82.00 +- 2.00   ROC AUC 89.00 +- 1.00",
+        "mono-to-poly  accuracy 81.50 (one run) ROC AUC 89.25 (one run)",
+    ]
 
 
 def test_the_startup_benchmark_measures():
