@@ -41,8 +41,6 @@ class Journal:
     path : path-like or None
         Created if absent; None remembers in memory alone.
     problem : Problem
-    keys : sequence of str
-        Of the candidates that are searched; cells are found again by them.
     """
 
     def __init__(self, path: StrPath | None, problem: Problem) -> None:

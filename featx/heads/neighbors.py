@@ -53,7 +53,7 @@ class WeightedNeighbors(KNeighborsClassifier):
         check_is_fitted(self, "sample_weight_")
         distances, neighbors = self.kneighbors(X)
         votes = self._votes(distances) * self.sample_weight_[neighbors]
-        codes = np.searchsorted(self.classes_, self.classes_[self._y])[neighbors]
+        codes = self._y[neighbors]
         shares = np.stack(
             [(votes * (codes == code)).sum(axis=1) for code in range(len(self.classes_))], axis=1
         )
