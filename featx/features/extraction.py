@@ -164,12 +164,12 @@ def merge_groups(groups: Sequence[str] | None, image_sha256: Sequence[str]) -> l
     Returns
     -------
     list of str
-        Without groups, each image's digest. Otherwise each user's group, or the first of those it is
-        joined with.
+        Without groups, each image's digest. Otherwise each user's group, or the first in sorted order of
+        those it is joined with, whatever the order of the rows.
 
     Examples
     --------
-    >>> merge_groups(["a", "b", "c", "c"], ["1", "1", "2", "3"])
+    >>> merge_groups(["b", "a", "c", "c"], ["1", "1", "2", "3"])
     ['a', 'a', 'c', 'c']
     """
     if groups is None:
@@ -184,7 +184,9 @@ def merge_groups(groups: Sequence[str] | None, image_sha256: Sequence[str]) -> l
 
     first_group: dict[str, str] = {}
     for group, digest in zip(groups, image_sha256, strict=True):
-        parents[root(group)] = root(first_group.setdefault(digest, group))
+        smaller, larger = sorted((root(group), root(first_group.setdefault(digest, group))))
+        # The name decides on which side a hashed split puts the group.
+        parents[larger] = smaller
     return [root(group) for group in groups]
 
 

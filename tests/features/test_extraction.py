@@ -18,6 +18,7 @@ from featx import (
     StoreError,
     as_source,
     extract,
+    holdout_split,
 )
 from featx.features import extraction, run
 from featx.images.decoding import load_image
@@ -243,6 +244,20 @@ def test_chains_of_shared_images_join_all_their_groups():
     # Each group shares an image with the next.
     digests = ["0", "1", "1", "2", "2", "3", "3", "4", "4", "5"]
     assert len(set(extraction.merge_groups(groups, digests))) == 1
+
+
+def test_the_name_of_a_joined_group_and_its_hashed_part_do_not_depend_on_the_rows_order():
+    # Every g of an odd number shares an image with the one before it.
+    groups = np.repeat([f"g{index:03d}" for index in range(100)], 2)
+    digests = [f"{index - (index % 4 == 2)}" for index in range(200)]
+    names = extraction.merge_groups(groups.tolist(), digests)
+    backwards = extraction.merge_groups(groups[::-1].tolist(), digests[::-1])
+    assert names == backwards[::-1] == np.repeat(groups[::4], 4).tolist()
+    parts = []
+    for joined, rows in ((names, np.arange(200)), (backwards, np.arange(200)[::-1])):
+        _, test = holdout_split(np.arange(200) % 2, joined, assignment="hashed")
+        parts.append(set(rows[test].tolist()))
+    assert parts[0] == parts[1]
 
 
 def test_float16_features_are_the_rounded_ones(images, tiny_extractor, tmp_path):
