@@ -11,11 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from featx.checks import explain
-from featx.errors import HeadError
 from featx.features.alignment import align_features
 from featx.features.feature_set import FeatureSet
-from featx.images.base import LABELS_COME_FROM
 from featx.insight.ranking import FeatureRank, rank_features
 
 
@@ -65,10 +62,8 @@ def rank_feature_sets(
         When the labels or the features cannot serve a ranking.
     """
     aligned = align_features(feature_sets)
+    aligned.check_labelled()
     labelled = aligned.labelled()
-    if not len(labelled):
-        remedy = f"extract a labelled source: {LABELS_COME_FROM}"
-        raise HeadError(explain("features without labels", "a label for each", remedy))
     named = labelled.with_parts()
     ranks = rank_features(
         {name: named.X(name) for name in named.names},

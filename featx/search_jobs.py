@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 from sklearn.base import BaseEstimator, clone
 
-from featx.checks import explain
 from featx.errors import HeadError
 from featx.features.combination import Combination, combine_features
 from featx.features.feature_set import FeatureSet
@@ -24,7 +23,6 @@ from featx.heads.nested import NestedScores, nested_scores
 from featx.heads.persistence import ModelFile
 from featx.heads.search import HeadSearch
 from featx.heads.splits import check_classes
-from featx.images.base import LABELS_COME_FROM
 from featx.insight.evaluation import Evaluation, evaluate
 
 
@@ -146,9 +144,7 @@ def search_features(
     started = perf_counter()
     combined = combine_features(features, labelled=True)
     aligned = combined.aligned
-    if not len(aligned):
-        remedy = f"extract a labelled source: {LABELS_COME_FROM}"
-        raise HeadError(explain("features without labels", "a label for each", remedy))
+    aligned.check_labelled()
     rows = next(iter(aligned.blocks.values())).rows
     y, groups, images = aligned.y, np.array(aligned.groups), combined.images
     check_classes(y, groups, 2, aligned.class_names)

@@ -15,10 +15,10 @@ from typing import TypeAlias
 import numpy as np
 
 from featx.checks import explain
-from featx.errors import StoreError
+from featx.errors import HeadError, StoreError
 from featx.features.extraction import merge_groups
 from featx.features.feature_set import FeatureSet
-from featx.images.base import UNLABELLED
+from featx.images.base import LABELS_COME_FROM, UNLABELLED
 
 _N_SHOWN = 5
 _SampleKey: TypeAlias = tuple[str, int]
@@ -117,6 +117,12 @@ class AlignedFeatures:
     def labelled(self) -> AlignedFeatures:
         """The samples that have a label."""
         return self.take(np.flatnonzero(self.y != UNLABELLED))
+
+    def check_labelled(self) -> None:
+        """Refuse samples of which none has a label, with a `HeadError`."""
+        if not (self.y != UNLABELLED).any():
+            remedy = f"extract a labelled source: {LABELS_COME_FROM}"
+            raise HeadError(explain("features without labels", "a label for each", remedy))
 
     def with_parts(self) -> AlignedFeatures:
         """With every tap and pooling of a set that holds several as a further name, ``set[tap:pooling]``."""

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from featx import FeatureExtractor, FeatureSet, StoreError, extract
+from featx import FeatureExtractor, FeatureSet, HeadError, StoreError, extract
 from featx.features.alignment import align_features
 from featx.images.array_sources import ArraySource
 from tests.conftest import TINY, make_images
@@ -73,6 +73,15 @@ def test_some_rows_can_be_taken():
     assert (some.sample_ids, some.groups) == (["f", "b"], ["g2", "g0"])
     for name in some.names:
         np.testing.assert_array_equal(some.X(name)[:, 0], [5, 1])
+
+
+def test_samples_of_which_none_has_a_label_are_refused():
+    given = make_set("abcdef")
+    given.y[:5] = -1
+    align_features({"one": given}).check_labelled()
+    given.y[:] = -1
+    with pytest.raises(HeadError, match="features without labels; expected a label for each; extract a lab"):
+        align_features({"one": given}).check_labelled()
 
 
 def test_parts_are_the_columns_of_taps_and_poolings():
