@@ -57,6 +57,7 @@ MAX_PARAMETERS = 8
 # Signatures that are a contract, or a command's options.
 MANY_PARAMETERS_ALLOWED = {
     "featx.features.extractor:FeatureExtractor.__init__",
+    "featx.heads.nested:nested_scores",
     "featx.heads.search:HeadSearch.__init__",
     "featx.classifier:ImageClassifier.__init__",
     "featx.insight.comparison:compare",

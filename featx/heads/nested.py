@@ -72,6 +72,7 @@ def nested_scores(
     sample_weight: np.ndarray | None = None,
     *,
     images: Sequence[Any] | np.ndarray | None = None,
+    strata: Sequence[Any] | np.ndarray | None = None,
     cv: Any = 5,
     random_state: int | None = None,
 ) -> NestedScores:
@@ -89,6 +90,9 @@ def nested_scores(
         Used in fitting, not in scoring.
     images : array-like of shape (n_samples,), optional
         The image of each row: its views are never parted, and their scores are averaged.
+    strata : array-like of shape (n_samples,) or (n_samples, n_columns), optional
+        What the outer and the inner folds are stratified by in place of the classes, both of an integer
+        ``cv``.
     cv : int, splitter or iterable, default=5
         The outer folds, as `HeadSearch` takes its own.
     random_state : int, optional
@@ -117,8 +121,8 @@ def nested_scores(
             explain("a search with refit=False", "one that refits its best head", "pass refit=True")
         )
     X, y = np.asarray(X), np.asarray(y)
-    check_consistent_length(X, y, groups, images, sample_weight)
-    of_rows = {"groups": groups, "sample_weight": sample_weight, "images": images}
+    check_consistent_length(X, y, groups, images, sample_weight, strata)
+    of_rows = {"groups": groups, "sample_weight": sample_weight, "images": images, "strata": strata}
     known = {name: np.asarray(values) for name, values in of_rows.items() if values is not None}
     if images is not None:
         views = group_views(images)
@@ -126,7 +130,7 @@ def nested_scores(
         known.setdefault("groups", views.members)
         one_per_image(known["groups"], views, "group")
     scores, heads, params, features = [], [], [], []
-    for train, test in make_folds(y, known.get("groups"), cv, random_state):
+    for train, test in make_folds(y, known.get("groups"), cv, random_state, strata=known.get("strata")):
         fitted = clone(search)
         fitted.fit(X[train], y[train], **{name: values[train] for name, values in known.items()})
         images_tested = known["images"][test] if "images" in known else None

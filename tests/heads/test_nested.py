@@ -7,6 +7,8 @@ import pytest
 from sklearn.neighbors import KNeighborsClassifier
 
 from featx import HeadError, HeadSearch, HeadSpec, nested_scores
+from featx.heads import search as search_module
+from featx.heads.splits import make_folds
 
 RNG = np.random.default_rng(0)
 NOISE = RNG.normal(size=(80, 5))
@@ -67,6 +69,33 @@ def test_views_are_averaged_and_never_parted():
     assert nested_scores(search, X, labels, images=images, cv=4).mean == 1.0
     with pytest.raises(HeadError, match="of one image with the group"):
         nested_scores(search, X, labels, np.arange(80), images=images)
+
+
+@pytest.mark.parametrize("n_columns", [1, 2])
+def test_strata_spread_over_the_outer_and_the_inner_folds(monkeypatch, n_columns):
+    X, y = separable(72)
+    is_rare = np.arange(72) < 12
+    strata = is_rare if n_columns == 1 else np.stack([is_rare, y], axis=1)
+    # A column of the features tells which rows are where.
+    X[:, 3] = is_rare
+    seen, n_tested, fit = [], [], HeadSearch.fit
+
+    def watched_fit(self, X, *rest, **options):
+        seen.append(X[:, 3])
+        return fit(self, X, *rest, **options)
+
+    def watched_folds(*args, **options):
+        folds = make_folds(*args, **options)
+        n_tested.append([int(seen[-1][test].sum()) for _, test in folds])
+        return folds
+
+    monkeypatch.setattr(HeadSearch, "fit", watched_fit)
+    monkeypatch.setattr(search_module, "make_folds", watched_folds)
+    nested_scores(HeadSearch("knn", cv=3, random_state=0), X, y, strata=strata, cv=4, random_state=0)
+    assert [int(column.sum()) for column in seen] == [9] * 4
+    assert n_tested == [[3, 3, 3]] * 4
+    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+        nested_scores(HeadSearch("knn"), X, y, strata=strata[:9])
 
 
 def test_a_search_without_a_head_is_refused():
