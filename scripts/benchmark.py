@@ -7,6 +7,7 @@
     .venv/bin/python scripts/benchmark.py startup                  # featx --help, import featx
     .venv/bin/python scripts/benchmark.py search                   # GridSearchCV beside the head search
     .venv/bin/python scripts/benchmark.py search-memory            # a linear search of 1,000,000 rows
+    .venv/bin/python scripts/benchmark.py rank a.h5 b.h5 ...       # the rank of features beside a search's
     .venv/bin/python scripts/benchmark.py finetune                 # ELPV: frozen, tuned, from a random head
     .venv/bin/python scripts/benchmark.py activations              # ELPV: frozen blocks once, or every epoch
 
@@ -31,7 +32,7 @@ from time import perf_counter
 from typing import Any
 
 import numpy as np
-from benchmark_search import benchmark_search, benchmark_search_memory
+from benchmark_search import benchmark_rank, benchmark_search, benchmark_search_memory
 from PIL import Image
 from sklearn.datasets import load_sample_images
 
@@ -274,6 +275,7 @@ MEASURES: dict[str, Callable[[argparse.Namespace], list[dict[str, Any]]]] = {
     "startup": lambda options: benchmark_startup(options.rounds),
     "search": lambda options: benchmark_search(run, *solar_features(), options.rounds),
     "search-memory": lambda options: benchmark_search_memory(run, options.rows),
+    "rank": lambda options: benchmark_rank(options.files),
     "finetune": lambda options: benchmark_finetune(options.seeds, options.epochs),
     "activations": lambda _: benchmark_activations(),
 }
@@ -283,6 +285,7 @@ def main() -> None:
     """Parse the command line, measure, print and keep a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("what", choices=list(MEASURES))
+    parser.add_argument("files", type=Path, nargs="*", help="feature files, for rank")
     parser.add_argument("--images", type=int, default=5_000)
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--rounds", type=int, default=3)

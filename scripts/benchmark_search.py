@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.stats import spearmanr
 
 import featx
 
@@ -140,6 +141,26 @@ def benchmark_search(
         found = compared(run, data, spaces, n_splits=3, n_rounds=1)
         rows += [{"features": "50,000 x 1,280, 10 classes", **row} for row in found]
     return rows
+
+
+def benchmark_rank(files: list[Path]) -> list[dict[str, Any]]:
+    """Feature files of the same samples: the order of `featx.rank_features` beside the search's own."""
+    sets = {path.name: featx.FeatureSet.load(path) for path in files}
+    first = next(iter(sets.values()))
+    if any(each.sample_ids != first.sample_ids for each in sets.values()):
+        raise SystemExit("the files are not of the same samples in the same order")
+    stops = np.cumsum([each.n_features for each in sets.values()]).tolist()
+    blocks = dict(zip(sets, zip([0, *stops], stops, strict=False), strict=True))
+    heads = ["logistic_regression", "rbf_svm"]
+    search = featx.HeadSearch(heads, feature_blocks=blocks, n_jobs=2, refit=False, random_state=0)
+    search.fit(np.concatenate([each.X for each in sets.values()], axis=1), first.y, first.groups)
+    best: dict[str, float] = {}
+    for candidate in search.leaderboard():
+        best.setdefault(candidate["features"], candidate["mean_test_score"])
+    ranks = featx.rank_features({name: each.X for name, each in sets.items()}, first.y, groups=first.groups)
+    rows = [{"file": each.name, "rank": each.rank, "search_score": best[each.name]} for each in ranks]
+    agreement = spearmanr([-each.rank for each in ranks], [best[each.name] for each in ranks]).statistic
+    return [*rows, {"files": len(rows), "spearman": round(float(agreement), 3)}]
 
 
 def benchmark_search_memory(run: Callable[..., Any], n_rows: int) -> list[dict[str, Any]]:
