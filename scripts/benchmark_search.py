@@ -57,7 +57,7 @@ import numpy as np
 import featx
 started = time.perf_counter()
 features = featx.FeatureSet.load(sys.argv[1])
-search = featx.HeadSearch(["logistic_regression", "ridge"], cv=3, n_jobs=2, random_state=0)
+search = featx.HeadSearch(["logistic_regression", "ridge"], cv=2, n_jobs=2, random_state=0)
 train, test = featx.holdout_split(features.y)
 search.fit(features.X[train], features.y[train])
 json.dump({
