@@ -116,6 +116,30 @@ def threshold_of(head: Any) -> float | None:
     return float(inner.threshold) if is_fixed and not isinstance(inner.threshold, str) else None
 
 
+def decide(scores: np.ndarray, threshold: float | None) -> np.ndarray:
+    """Classes, as integers, by scores of each class, or by one decision for two.
+
+    Parameters
+    ----------
+    scores : ndarray of shape (n_samples,) or (n_samples, n_classes)
+    threshold : float or None
+        Probability from which on the second of two classes is predicted.
+
+    Returns
+    -------
+    ndarray of int, shape (n_samples,)
+
+    Examples
+    --------
+    >>> shares = np.array([[0.6, 0.4]])
+    >>> decide(shares, None), decide(shares, 0.3), decide(np.array([2.0]), None)
+    (array([0]), array([1]), array([1]))
+    """
+    if threshold is not None:
+        return (scores[:, 1] >= threshold).astype(int)
+    return (scores > 0).astype(int) if scores.ndim == 1 else scores.argmax(axis=1)
+
+
 def one_per_image(values: np.ndarray, views: ViewGroups, what: str) -> np.ndarray:
     """A value of each image, where its views must agree.
 

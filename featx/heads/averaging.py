@@ -9,7 +9,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
-from featx.views import average_views, group_views, threshold_of
+from featx.views import average_views, decide, group_views, threshold_of
 
 
 def _has(method: str) -> Any:
@@ -55,15 +55,11 @@ class ViewAverage(ClassifierMixin, BaseEstimator):
 
     def predict(self, X: np.ndarray) -> np.ndarray:
         """The class of the highest mean score, (n_images,)."""
-        threshold = threshold_of(self.estimator)
-        if threshold is not None:
-            return np.asarray(self.classes_[(self.predict_proba(X)[:, 1] >= threshold).astype(int)])
         if hasattr(self.estimator, "predict_proba"):
             scores = self.predict_proba(X)
         else:
             scores = self.decision_function(X)
-        best = (scores > 0).astype(int) if scores.ndim == 1 else scores.argmax(axis=1)
-        return np.asarray(self.classes_[best])
+        return np.asarray(self.classes_[decide(scores, threshold_of(self.estimator))])
 
     @_has("predict_proba")
     def predict_proba(self, X: np.ndarray) -> np.ndarray:

@@ -14,7 +14,15 @@ from sklearn.model_selection import ParameterGrid
 
 from featx.checks import explain, suggest
 from featx.errors import HeadError
-from featx.heads.problem import ALL_FEATURES, digest_of, for_labels, last_step, weighable, with_last_step
+from featx.heads.problem import (
+    ALL_FEATURES,
+    digest_of,
+    for_labels,
+    last_step,
+    scorers_of,
+    weighable,
+    with_last_step,
+)
 from featx.heads.spaces import HeadSpec, is_own_head
 from featx.heads.splits import Folds
 
@@ -131,14 +139,8 @@ class Preparation:
 
 def needed_methods(scoring: Any) -> list[tuple[str, ...]]:
     """What each named scorer calls of a head, any one of which will do; a callable may call anything."""
-    if scoring is None or callable(scoring):
-        scorers = [scoring]
-    elif isinstance(scoring, Mapping):
-        scorers = list(scoring.values())
-    else:
-        scorers = [scoring] if isinstance(scoring, str) else list(scoring)
     found = []
-    for scorer in scorers:
+    for scorer in scorers_of(scoring):
         methods = getattr(get_scorer(scorer), "_response_method", None)
         if methods is not None:
             methods = (methods,) if isinstance(methods, str) else tuple(methods)
@@ -175,7 +177,7 @@ def check_scoring_names(scoring: Any, refit: Any) -> str:
     if not is_single and not isinstance(scoring, Mapping | list | tuple | set):
         received = f"scoring={scoring!r}"
         raise HeadError(explain(received, "a scorer's name, a callable, or several by name", "mend it"))
-    for scorer in [scoring] if is_single else scoring.values() if isinstance(scoring, Mapping) else scoring:
+    for scorer in scorers_of(scoring):
         if isinstance(scorer, str) and scorer not in get_scorer_names():
             remedy = suggest(scorer, get_scorer_names())
             raise HeadError(explain(f"scoring={scorer!r}", "a scorer that scikit-learn knows", remedy))

@@ -147,9 +147,7 @@ def tasks_of(
 def _path_of(head: BaseEstimator, problem: Problem, fold: int, block: str) -> tuple[Path, str]:
     if problem.is_multilabel:
         return fit_each, "each"
-    columns = problem.blocks[block]
-    n_features = len(np.arange(problem.X.shape[1])[columns]) if isinstance(columns, slice) else len(columns)
-    return path_of(head, len(problem.folds[fold][0]), n_features)
+    return path_of(head, len(problem.folds[fold][0]), problem.n_features(block))
 
 
 def run_task(task: Task, problem: Problem, deadline: float = math.inf) -> list[Cell]:

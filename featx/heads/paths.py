@@ -316,7 +316,7 @@ def _fewest_columns(fold: Fold) -> tuple[Design, np.ndarray, Callable[[np.ndarra
     so that the head on R' with weights v is the head on X with weights Q v (Hastie and Tibshirani, Efficient
     quadratic regularization for expression arrays, Biostatistics 5, 2004).
     """
-    design, codes, _ = fold.design()
+    design, codes = fold.design()
     if fold.is_streamed or len(fold.train) >= fold.X_train.shape[1]:
         return design, codes, lambda columns: columns
     basis, triangle = fold.keep("rotation", lambda: np.linalg.qr(fold.X_train.T))
@@ -361,10 +361,9 @@ def fit_alone(estimator: BaseEstimator, fold: Fold) -> BaseEstimator | None:
     except Exception:  # noqa: BLE001 - a path may give up; scikit-learn's own solver does not
         _LOG.debug("the best head is refitted without its path", exc_info=True)
         return None
-    steps = fold.scaler if fold.is_streamed else fold.transformers
     if not hasattr(estimator, "steps"):
         return fitted.head
-    whole, by_name = clone(estimator), dict(steps)
+    whole, by_name = clone(estimator), dict(fold.transformers)
     before = [(name, by_name.get(name, step)) for name, step in whole.steps[:-1]]
     whole.steps = [*before, (whole.steps[-1][0], fitted.head)]
     return whole

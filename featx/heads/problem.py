@@ -90,6 +90,13 @@ class Problem:
         part = self.X[rows, columns] if isinstance(columns, slice) else self.X[np.ix_(rows, columns)]
         return as_floats(part)
 
+    def n_features(self, block: str) -> int:
+        """Columns of one feature set."""
+        columns = self.blocks[block]
+        if isinstance(columns, slice):
+            return len(range(*columns.indices(self.X.shape[1])))
+        return len(columns)
+
     def weights(self, rows: np.ndarray) -> np.ndarray | None:
         """Sample weights of a training part, with the class weights in them."""
         if self.class_weight is None:
@@ -176,14 +183,26 @@ def check_targets(y: np.ndarray) -> None:
         raise HeadError(explain(received, expected, "y should be a 1d array for single classes"))
 
 
+def scorers_of(scoring: Any) -> list[Any]:
+    """Every scorer of a scoring: one, several in a sequence, or several by name.
+
+    Examples
+    --------
+    >>> scorers_of("accuracy"), scorers_of(["accuracy", "roc_auc"]), scorers_of({"a": "accuracy"})
+    (['accuracy'], ['accuracy', 'roc_auc'], ['accuracy'])
+    """
+    if scoring is None or callable(scoring) or isinstance(scoring, str):
+        return [scoring]
+    return list(scoring.values() if isinstance(scoring, Mapping) else scoring)
+
+
 def check_scorable(y: np.ndarray, scoring: Any) -> None:
     """Refuse a named scoring that does not suit the classes, by scoring a head that guesses."""
-    if scoring is None or callable(scoring) or y.ndim == 2:
+    if y.ndim == 2:
         return
-    several = scoring.values() if isinstance(scoring, Mapping) else scoring
     X = np.zeros((len(y), 1))
     guess = DummyClassifier(strategy="prior").fit(X, y)
-    for name in [scoring] if isinstance(scoring, str) else several:
+    for name in scorers_of(scoring):
         if not isinstance(name, str):
             continue
         try:

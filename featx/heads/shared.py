@@ -104,8 +104,8 @@ class Fold:
 
     @property
     def transformers(self) -> list[tuple[str, Any]]:
-        """The prefix, fitted on the training part."""
-        return self._transformed[0]
+        """The prefix, fitted on the training part; block by block where the fold is streamed."""
+        return self.keep("scaler", self._fit_scaler) if self.is_streamed else self._transformed[0]
 
     @property
     def X_train(self) -> np.ndarray:
@@ -120,7 +120,7 @@ class Fold:
             if not len(self.test):
                 return np.zeros((0, self.n_features), np.float32)
             X = self.problem.features(self.test, self.block)
-            for _, step in self.scaler if self.is_streamed else self.transformers:
+            for _, step in self.transformers:
                 X = step.transform(X)
             return X
 
@@ -139,9 +139,7 @@ class Fold:
     @property
     def n_features(self) -> int:
         """Columns of the feature set."""
-        columns = self.problem.blocks[self.block]
-        n_columns = self.problem.X.shape[1]
-        return len(range(*columns.indices(n_columns))) if isinstance(columns, slice) else len(columns)
+        return self.problem.n_features(self.block)
 
     @property
     def is_streamed(self) -> bool:
@@ -149,23 +147,18 @@ class Fold:
         has_slice = isinstance(self.problem.blocks[self.block], slice)
         return self.problem.is_streamed and has_slice and self.prefix.is_scaler
 
-    @property
-    def scaler(self) -> list[tuple[str, Any]]:
-        """The prefix of a streamed fold, fitted block by block."""
-        return self.keep("scaler", self._fit_scaler)
-
-    def design(self) -> tuple[Design, np.ndarray, list[tuple[str, Any]]]:
-        """The training part for a linear head: its rows, their codes, and the fitted prefix."""
+    def design(self) -> tuple[Design, np.ndarray]:
+        """The training part for a linear head: its rows, and their codes."""
         if not self.is_streamed:
-            return Design(self.X_train, self.weights), self.codes, self.transformers
+            return Design(self.X_train, self.weights), self.codes
         X = self.problem.X[:, self.problem.blocks[self.block]]
         weights, codes = np.zeros(len(X)), np.zeros(len(X), np.intp)
         # A row may stand in a training part more than once.
         np.add.at(weights, self.train, 1.0 if self.weights is None else self.weights)
         codes[self.train] = self.codes
-        step = self.scaler[0][1] if self.scaler else None
-        scaling = (None, None) if step is None else (step.mean_, step.scale_)
-        return Design(X, weights, *scaling), codes, self.scaler
+        scalers = [step for _, step in self.transformers]
+        scaling = (scalers[0].mean_, scalers[0].scale_) if scalers else (None, None)
+        return Design(X, weights, *scaling), codes
 
     @property
     def _transformed(self) -> tuple[list[tuple[str, Any]], np.ndarray]:

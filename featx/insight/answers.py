@@ -16,7 +16,7 @@ from sklearn.utils.validation import check_consistent_length, check_is_fitted, c
 
 from featx.checks import explain
 from featx.errors import HeadError
-from featx.views import average_views, group_views, one_per_image, threshold_of
+from featx.views import average_views, decide, group_views, one_per_image, threshold_of
 
 
 @dataclass(frozen=True)
@@ -85,8 +85,7 @@ def answers_of(
     members = None if members is None else one_per_image(members, views, "group")
     scores = average_views(scores, views.members)
     probabilities = None if probabilities is None else scores
-    threshold = threshold_of(head)
-    predicted = scores.argmax(axis=1) if threshold is None else (scores[:, 1] >= threshold).astype(int)
+    predicted = decide(scores, threshold_of(head))
     return Answers(codes[views.first_rows], predicted, probabilities, scores, members, n_classes)
 
 

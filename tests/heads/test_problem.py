@@ -178,7 +178,7 @@ def test_a_streamed_fold_reads_the_features_where_they_are():
     half = X.astype(np.float16)
     spoken = problem_of(half, y)
     fold = Fold(spoken, "all", Prefix.of(scaled(RidgeClassifier())), *spoken.folds[0])
-    design, _, _ = fold.design()
+    design, _ = fold.design()
     assert np.shares_memory(design._X, half)
     assert "transformed" not in fold._kept
     assert fold.nbytes < half.nbytes
