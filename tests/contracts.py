@@ -17,8 +17,10 @@ import numpy as np
 import pytest
 
 from featx.errors import SourceError
+from featx.images.base import SampleLayout
 from featx.images.decoding import decode_image
 from featx.images.sources import ImageSource, as_source
+from featx.images.value_sources import as_value_source
 from tests.conftest import make_images
 
 NOBODY = 65534
@@ -27,6 +29,8 @@ IN_OPEN = 0x20
 #: What a source under contract is built of: dark and light in turn, and named so.
 IMAGES = make_images(6)
 LABELS = ["dark", "light"] * 3
+#: And a source of arrays that are no images: six short spectrograms, so to say.
+VALUES = np.random.default_rng(0).normal(size=(6, 40, 7)).astype(np.float32)
 
 
 class SourceContract:
@@ -37,6 +41,8 @@ class SourceContract:
     """
 
     order: Sequence[int] = range(len(IMAGES))
+    expected: np.ndarray = IMAGES
+    decode = staticmethod(decode_image)
 
     def build(self, folder: Path) -> ImageSource:
         raise NotImplementedError
@@ -61,16 +67,17 @@ class SourceContract:
         samples = source.read(0, len(source))
         assert [sample.sample_id for sample in samples] == source.sample_ids
         for sample, index in zip(samples, self.order, strict=True):
-            np.testing.assert_array_equal(decode_image(sample.fetch()), IMAGES[index])
+            np.testing.assert_array_equal(self.decode(sample.fetch()), self.expected[index])
 
     @pytest.mark.parametrize(("start", "stop"), [(0, 1), (2, 5), (5, 6), (3, 3), (4, 100), (6, 9)])
     def test_read_slices_as_a_list_does(self, source, start, stop):
         samples = source.read(start, stop)
         assert [sample.sample_id for sample in samples] == source.sample_ids[start:stop]
         for sample, index in zip(samples, self.order[start:stop], strict=True):
-            np.testing.assert_array_equal(decode_image(sample.fetch()), IMAGES[index])
+            np.testing.assert_array_equal(self.decode(sample.fetch()), self.expected[index])
 
     def test_an_image_is_fetched_as_bytes_or_as_uint8_rgb(self, source):
+        assert source.layout is None
         for sample in source.read(0, len(source)):
             content = sample.fetch()
             is_pixels = isinstance(content, np.ndarray)
@@ -117,7 +124,7 @@ class SourceContract:
         assert source.fingerprint() == before
 
     def test_with_labels_refuses_labels_that_do_not_align(self, source):
-        with pytest.raises(SourceError, match=r"labels of shape \(5,\) for 6 images"):
+        with pytest.raises(SourceError, match=r"labels of shape \(5,\) for 6 samples"):
             source.with_labels(LABELS[:5])
 
     def test_a_source_and_its_relabelled_copy_can_be_read_in_turns(self, source):
@@ -135,6 +142,33 @@ class SourceContract:
     def test_as_source_refuses_options_for_it(self, source):
         with pytest.raises(SourceError, match="the option value_range; expected none"):
             as_source(source, value_range=(0, 1))
+
+
+class ValueSourceContract(SourceContract):
+    """What every source of a user's own arrays does: it is built of `VALUES` and `LABELS`."""
+
+    expected = VALUES
+    decode = staticmethod(np.asarray)
+
+    # What stands in its place is the next test.
+    test_an_image_is_fetched_as_bytes_or_as_uint8_rgb = None
+
+    def test_a_sample_is_fetched_in_the_layout_of_its_source(self, source):
+        assert source.layout == SampleLayout(VALUES.shape[1:], VALUES.dtype)
+        for sample in source.read(0, len(source)):
+            content = sample.fetch()
+            assert SampleLayout(content.shape, content.dtype) == source.layout
+            assert content.flags.c_contiguous
+            assert content.dtype.isnative
+
+    def test_some_of_its_samples_are_of_the_same_layout(self, source):
+        some = source.select([3, 1])
+        assert some.layout == source.layout
+        for sample, index in zip(some.read(0, 2), (3, 1), strict=True):
+            np.testing.assert_array_equal(sample.fetch(), VALUES[index])
+
+    def test_as_value_source_takes_it_as_it_is(self, source):
+        assert as_value_source(source) is source
 
 
 def contents(samples) -> list[bytes]:

@@ -7,9 +7,10 @@ values: an image that happens to be dark would be scaled otherwise than its neig
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from functools import partial
-from itertools import islice
+from itertools import starmap
 from typing import Any
 
 import numpy as np
@@ -61,9 +62,7 @@ class ArraySource(ImageSource):
         check_layout(images)
         self.images = images
         self.value_range = check_value_range(getattr(images, "dtype", None), value_range, type(self).__name__)
-        names = [str(name) for name in (range(len(images)) if sample_ids is None else sample_ids)]
-        _check_names(names, len(images))
-        super().__init__(names, labels, groups)
+        super().__init__(sample_names(sample_ids, len(images)), labels, groups)
 
     def read(self, start: int, stop: int) -> list[RawImage]:
         """The samples from ``start`` up to ``stop``; they are converted to uint8 when fetched."""
@@ -73,7 +72,87 @@ class ArraySource(ImageSource):
         ]
 
 
-class DatasetSource(ImageSource):
+class TwoPassSource(ImageSource):
+    """Samples out of a data set that is run through when the source is built, and again when it is read.
+
+    The first pass gives the labels and a digest of every sample; the second compares: a data set that
+    shuffles or augments anew on each pass is refused, because its labels would shift.
+
+    Parameters
+    ----------
+    dataset : tf.data.Dataset or keras.utils.PyDataset
+    class_names : sequence of str, optional
+        By default the data set's own ``class_names``, where it has them.
+    """
+
+    def __init__(self, dataset: Any, class_names: Sequence[str] | None = None) -> None:
+        self.dataset = dataset
+        self._samples: Iterator[np.ndarray | str] = iter(())
+        self._position = -1
+        self._digests, labels = self._index()
+        names = class_names if class_names is not None else getattr(dataset, "class_names", None)
+        super().__init__([str(index) for index in range(len(self._digests))], labels, class_names=names)
+
+    @abstractmethod
+    def _batch(self, samples: np.ndarray, labels: np.ndarray | None) -> tuple[np.ndarray, np.ndarray | None]:
+        """One element of the data set as a batch, refused where it is not of this kind."""
+
+    @abstractmethod
+    def _content(self, sample: np.ndarray, sample_id: str) -> np.ndarray:
+        """What a sample is handed out as, or `DecodeError`."""
+
+    def _sha256(self, content: np.ndarray) -> str:
+        return content_sha256(content)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A copy makes a pass of its own: two readers of one iterator would take each other's samples.
+        return self.__dict__ | {"_samples": iter(()), "_position": -1}
+
+    def read(self, start: int, stop: int) -> list[RawImage]:
+        """The samples from ``start`` up to ``stop``; from the last stop on, reading costs no new pass."""
+        if not 0 <= self._position <= start:
+            self._samples, self._position = (found for found, _ in self._run()), 0
+        for _ in range(self._position, start):
+            next(self._samples, None)
+        stop = min(stop, len(self))
+        self._position = stop
+        raw = []
+        for sample_id, digest in zip(self.sample_ids[start:stop], self._digests[start:stop], strict=True):
+            found = next(self._samples, "absent on a later pass")
+            if self._digest(found) != digest:
+                raise SourceError(
+                    f"sample {sample_id} changed between two passes over the data set; "
+                    "expected the same samples in the same order; turn shuffling and augmentation off"
+                )
+            fetch = failing(sample_id, found) if isinstance(found, str) else partial(_identity, found)
+            raw.append(RawImage(sample_id, fetch))
+        return raw
+
+    def _index(self) -> tuple[list[str], np.ndarray | None]:
+        digests, labels = [], []
+        for found, label in self._run():
+            digests.append(self._digest(found))
+            labels.append(label)
+        is_labelled = bool(labels) and labels[0] is not None
+        return digests, np.asarray(labels) if is_labelled else None
+
+    def _digest(self, found: np.ndarray | str) -> str:
+        return found if isinstance(found, str) else self._sha256(found)
+
+    def _run(self) -> Iterator[tuple[np.ndarray | str, Any]]:
+        """Every sample's content, or the reason why it has none, with its label."""
+        index = 0
+        for samples, labels in starmap(self._batch, _columns(self.dataset)):
+            codes = [None] * len(samples) if labels is None else _class_indices(labels, len(samples))
+            for sample, label in zip(samples, codes, strict=True):
+                try:
+                    yield self._content(sample, str(index)), label
+                except DecodeError as error:
+                    yield error.reason, label
+                index += 1
+
+
+class DatasetSource(TwoPassSource):
     """Images out of a ``tf.data.Dataset`` or a ``keras.utils.PyDataset``, batched or not.
 
     The data set is run through once when the source is built, for the labels and a digest of every
@@ -107,55 +186,22 @@ class DatasetSource(ImageSource):
         value_range: tuple[float, float] | None = None,
         class_names: Sequence[str] | None = None,
     ) -> None:
-        self.dataset = dataset
         self.value_range = value_range
-        self._samples: Iterator[np.ndarray | str] = iter(())
-        self._position = -1
-        self._digests, labels = self._index()
-        names = class_names if class_names is not None else getattr(dataset, "class_names", None)
-        super().__init__([str(index) for index in range(len(self._digests))], labels, class_names=names)
+        super().__init__(dataset, class_names)
 
-    def __getstate__(self) -> dict[str, Any]:
-        # A copy makes a pass of its own: two readers of one iterator would take each other's samples.
-        return self.__dict__ | {"_samples": iter(()), "_position": -1}
+    def _batch(self, samples: np.ndarray, labels: np.ndarray | None) -> tuple[np.ndarray, np.ndarray | None]:
+        if samples.ndim not in (3, 4) or samples.shape[-1] not in (1, 3):
+            received = f"a data set of images of shape {samples.shape}"
+            expected = "(height, width, 1 or 3), or batches of those"
+            raise SourceError(explain(received, expected, "map it: image[..., None] adds the channel"))
+        check_value_range(samples.dtype, self.value_range, "DatasetSource")
+        # A batch has one axis more than an image with channels.
+        if samples.ndim == 3:
+            return samples[None], None if labels is None else labels[None]
+        return samples, labels
 
-    def read(self, start: int, stop: int) -> list[RawImage]:
-        """The samples from ``start`` up to ``stop``; reading on from the last stop costs no new pass."""
-        if start != self._position:
-            self._samples = islice((found for found, _ in self._run()), start, None)
-        stop = min(stop, len(self))
-        self._position = stop
-        raw = []
-        for sample_id, digest in zip(self.sample_ids[start:stop], self._digests[start:stop], strict=True):
-            found = next(self._samples, "absent on a later pass")
-            if _digest(found) != digest:
-                raise SourceError(
-                    f"sample {sample_id} changed between two passes over the data set; "
-                    "expected the same images in the same order; turn shuffling and augmentation off"
-                )
-            fetch = failing(sample_id, found) if isinstance(found, str) else partial(_identity, found)
-            raw.append(RawImage(sample_id, fetch))
-        return raw
-
-    def _index(self) -> tuple[list[str], np.ndarray | None]:
-        digests, labels = [], []
-        for found, label in self._run():
-            digests.append(_digest(found))
-            labels.append(label)
-        is_labelled = bool(labels) and labels[0] is not None
-        return digests, np.asarray(labels) if is_labelled else None
-
-    def _run(self) -> Iterator[tuple[np.ndarray | str, Any]]:
-        """Every sample as uint8 RGB pixels, or the reason why it has none, with its label."""
-        index = 0
-        for images, labels in _batches(self.dataset):
-            check_value_range(images.dtype, self.value_range, "DatasetSource")
-            for image, label in zip(images, [None] * len(images) if labels is None else labels, strict=True):
-                try:
-                    yield to_uint8_rgb(image, self.value_range, str(index)), label
-                except DecodeError as error:
-                    yield error.reason, label
-                index += 1
+    def _content(self, sample: np.ndarray, sample_id: str) -> np.ndarray:
+        return to_uint8_rgb(sample, self.value_range, sample_id)
 
 
 def is_dataset(value: object) -> bool:
@@ -216,16 +262,25 @@ def to_uint8_rgb(image: np.ndarray, value_range: tuple[float, float] | None, sam
     return np.ascontiguousarray(np.broadcast_to(pixels, (*pixels.shape[:2], 3)))
 
 
-def _check_names(names: list[str], n_images: int) -> None:
-    if len(names) != n_images:
-        received = f"{len(names)} sample_ids for {n_images} images"
-        raise SourceError(explain(received, "one an image", "align them"))
+def sample_names(sample_ids: Sequence[str] | None, n_samples: int) -> list[str]:
+    """Names of samples that have none by nature: those given, each once, or the samples' indices.
+
+    Examples
+    --------
+    >>> sample_names(None, 3)
+    ['0', '1', '2']
+    """
+    names = [str(name) for name in (range(n_samples) if sample_ids is None else sample_ids)]
+    if len(names) != n_samples:
+        received = f"{len(names)} sample_ids for {n_samples} samples"
+        raise SourceError(explain(received, "one a sample", "align them"))
     seen = set()
     for name in names:
         if name in seen:
             received = f"the sample_id {printable(name)!r} more than once"
-            raise SourceError(explain(received, "a name of its own for each image", "rename them"))
+            raise SourceError(explain(received, "a name of its own for each sample", "rename them"))
         seen.add(name)
+    return names
 
 
 def check_layout(images: Any) -> None:
@@ -284,22 +339,13 @@ def check_value_range(
     return float(low), float(high)
 
 
-def _batches(dataset: Any) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+def _columns(dataset: Any) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
     for element in _elements(dataset):
-        images, labels = (*element, None)[:2] if isinstance(element, tuple | list) else (element, None)
-        if isinstance(images, dict | tuple | list):
-            received = f"a data set with a {type(images).__name__} of inputs"
-            raise SourceError(explain(received, "images, or (images, labels)", "map it to those"))
-        images = np.asarray(images)
-        if images.ndim not in (3, 4) or images.shape[-1] not in (1, 3):
-            received = f"a data set of images of shape {images.shape}"
-            expected = "(height, width, 1 or 3), or batches of those"
-            raise SourceError(explain(received, expected, "map it: image[..., None] adds the channel"))
-        labels = None if labels is None else np.asarray(labels)
-        # A batch has one axis more than an image with channels.
-        if images.ndim == 3:
-            images, labels = images[None], None if labels is None else labels[None]
-        yield images, None if labels is None else _class_indices(labels, len(images))
+        samples, labels = (*element, None)[:2] if isinstance(element, tuple | list) else (element, None)
+        if isinstance(samples, dict | tuple | list):
+            received = f"a data set with a {type(samples).__name__} of inputs"
+            raise SourceError(explain(received, "samples, or (samples, labels)", "map it to those"))
+        yield np.asarray(samples), None if labels is None else np.asarray(labels)
 
 
 def _elements(dataset: Any) -> Iterator[Any]:
@@ -312,19 +358,19 @@ def _elements(dataset: Any) -> Iterator[Any]:
         n_elements = -1 if dataset.num_batches is None else dataset.num_batches
         elements = (dataset[index] for index in range(n_elements))
     if n_elements == -1:
-        raise SourceError(explain("a data set without end", "one pass over the images", "drop repeat()"))
+        raise SourceError(explain("a data set without end", "one pass over the samples", "drop repeat()"))
     return elements
 
 
-def _class_indices(labels: np.ndarray, n_images: int) -> np.ndarray:
-    if labels.size == n_images:
-        labels = labels.reshape(n_images)
+def _class_indices(labels: np.ndarray, n_samples: int) -> np.ndarray:
+    if labels.size == n_samples:
+        labels = labels.reshape(n_samples)
         return np.array([_text(label) for label in labels.tolist()]) if labels.dtype.kind in "SO" else labels
     is_one_hot = labels.ndim == 2 and set(np.unique(labels)) <= {0, 1} and (labels.sum(axis=1) == 1).all()
     if not is_one_hot:
         raise SourceError(
             explain(
-                f"labels of shape {labels.shape}", "one class an image, as integers or one-hot", "map them"
+                f"labels of shape {labels.shape}", "one class a sample, as integers or one-hot", "map them"
             )
         )
     return np.asarray(labels.argmax(axis=1))
@@ -333,10 +379,6 @@ def _class_indices(labels: np.ndarray, n_images: int) -> np.ndarray:
 def _text(label: Any) -> Any:
     # TensorFlow's strings are bytes.
     return label.decode("utf-8", "backslashreplace") if isinstance(label, bytes) else label
-
-
-def _digest(found: np.ndarray | str) -> str:
-    return found if isinstance(found, str) else content_sha256(found)
 
 
 def _identity(pixels: np.ndarray) -> np.ndarray:

@@ -27,6 +27,30 @@ UNLABELLED = -1
 LABELS_COME_FROM = "they come from one subfolder a class, or from a column of a CSV manifest (label_column)"
 
 
+@dataclass(frozen=True)
+class SampleLayout:
+    """What every sample of a source looks like, where samples are arrays of a user's own.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Of one sample.
+    dtype : dtype
+        Numbers or booleans, in this machine's byte order.
+
+    Examples
+    --------
+    >>> str(SampleLayout((128, 64), np.dtype(np.float32)))
+    'float32 (128, 64)'
+    """
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+
+    def __str__(self) -> str:
+        return f"{self.dtype.name} {self.shape}"
+
+
 @dataclass(frozen=True, slots=True)
 class RawImage:
     """One sample before decoding.
@@ -36,7 +60,8 @@ class RawImage:
     sample_id : str
         Which sample this is.
     fetch : callable
-        Returns its content, encoded bytes or uint8 RGB pixels, or raises `DecodeError`.
+        Returns its content, encoded bytes, uint8 RGB pixels or an array of the source's `SampleLayout`, or
+        raises `DecodeError`.
 
     Examples
     --------
@@ -69,12 +94,16 @@ class ImageSource(ABC):
         Index into `class_names`, or -1 for a sample without a label.
     class_names : list of str
     groups : list of str or None
+    layout : SampleLayout or None
+        None where samples are images, of any size.
 
     Raises
     ------
     SourceError
         When labels or groups do not align with the samples, are missing, or are near twins.
     """
+
+    layout: SampleLayout | None = None
 
     def __init__(
         self,
@@ -85,7 +114,7 @@ class ImageSource(ABC):
     ) -> None:
         self.sample_ids = list(sample_ids)
         if not self.sample_ids:
-            raise SourceError(explain("no images", "at least one", "check what was passed"))
+            raise SourceError(explain("no samples", "at least one", "check what was passed"))
         self.labels, self.class_names = encode_labels(labels, self.sample_ids, class_names)
         self.groups = None if groups is None else _check_groups(groups, self.sample_ids)
 
@@ -151,6 +180,7 @@ class _Selection(ImageSource):
             source.groups and [source.groups[row] for row in rows],
             source.class_names,
         )
+        self.layout = source.layout
         self._source = source
         self._rows = rows
 
@@ -195,8 +225,8 @@ def encode_labels(
     if values.shape != (len(sample_ids),):
         raise SourceError(
             explain(
-                f"labels of shape {values.shape} for {len(sample_ids)} images",
-                "one label an image",
+                f"labels of shape {values.shape} for {len(sample_ids)} samples",
+                "one label a sample",
                 "align them; for one-hot labels pass labels.argmax(axis=1)",
             )
         )
@@ -213,8 +243,8 @@ def encode_labels(
 def _check_groups(groups: Sequence[str], sample_ids: Sequence[str]) -> list[str]:
     values = list(groups)
     if len(values) != len(sample_ids):
-        received = f"{len(values)} groups for {len(sample_ids)} images"
-        raise SourceError(explain(received, "one group an image", "align them"))
+        received = f"{len(values)} groups for {len(sample_ids)} samples"
+        raise SourceError(explain(received, "one group a sample", "align them"))
     for group, sample_id in zip(values, sample_ids, strict=True):
         if _is_missing(group):
             raise SourceError(f"{printable(sample_id)}: its group is missing ({group!r}); give it one")
@@ -274,10 +304,11 @@ def _encode_strings(values: np.ndarray, sample_ids: Sequence[str]) -> tuple[np.n
             raise _bad_label(value, sample_id)
         if value != value.strip():
             raise SourceError(f"{printable(sample_id)}: its label {value!r} has a space around it; remove it")
-    classes, codes = np.unique(values.astype(str), return_inverse=True)
-    class_names = [str(name) for name in classes]
+    names = [str(name) for name in values.tolist()]
+    class_names = sorted(set(names))
     check_class_names(class_names)
-    return codes.astype(np.int64), class_names
+    code_of = {name: code for code, name in enumerate(class_names)}
+    return np.array([code_of[name] for name in names], np.int64), class_names
 
 
 def check_class_names(class_names: Sequence[str]) -> None:

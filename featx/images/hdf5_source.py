@@ -1,4 +1,4 @@
-"""Images in HDF5 files, read in blocks of whole chunks.
+"""Images, or a user's own arrays, in HDF5 files, read in blocks of whole chunks.
 
 A chunk is unpacked as a whole whoever asks for a row of it, and opening a file means walking all of it
 for what may not be there. Images are asked for a few at a time, so a block is read at once and kept for
@@ -24,9 +24,9 @@ from featx.images.base import ImageSource, RawImage, failing
 # What is read at once, where a chunk or a request is not larger.
 _BLOCK_BYTES = 32 * 2**20
 
-#: Images, or the reasons why they cannot be read.
+#: Samples, or the reasons why they cannot be read.
 Rows: TypeAlias = list[np.ndarray | str]
-# What a source has read ahead: of which version of its file, from which row on, and the rows.
+# What was read ahead: of which version of its file, from which row on, and the rows.
 _NOTHING: tuple[tuple[int, ...] | None, int, Rows] = (None, 0, [])
 
 
@@ -63,42 +63,53 @@ class HDF5Source(ImageSource):
         *,
         value_range: tuple[float, float] | None = None,
     ) -> None:
-        self.path = path
-        self.images = images
-        with open_foreign_hdf5(path) as file:
-            # The labels may be absent where nobody asked for them by name.
-            is_labelled = labels in file or labels != "labels"
-            for name in [images, labels] if is_labelled else [images]:
-                # A group has no shape, and what is absent has none either.
-                if getattr(file.get(name), "shape", None) is None:
-                    received = f"{path} holding {', '.join(sorted(file)) or 'nothing'}"
-                    remedy = "name one that is there"
-                    if "extraction_spec" in file.attrs:
-                        received, remedy = f"{path}, a file of features", "pass the images themselves"
-                    raise SourceError(explain(received, f"a dataset {name!r}", remedy))
-            check_layout(file[images])
-            n_samples, dtype = len(file[images]), file[images].dtype
-            values = _labels_in_hdf5(file[labels]) if is_labelled else None
-        self.value_range = check_value_range(dtype, value_range, "HDF5Source")
-        super().__init__([str(index) for index in range(n_samples)], values)
-        self._ahead = _NOTHING
-
-    def __getstate__(self) -> dict[str, Any]:
-        # Pixels can be read again; a copy or a pickle is no place for them.
-        return self.__dict__ | {"_ahead": _NOTHING}
+        self._rows, values = open_rows(path, images, labels)
+        check_layout(self._rows)
+        self.value_range = check_value_range(self._rows.dtype, value_range, "HDF5Source")
+        super().__init__([str(index) for index in range(len(self._rows))], values)
 
     def read(self, start: int, stop: int) -> list[RawImage]:
         """The samples from ``start`` up to ``stop``; the file is read in blocks of whole chunks."""
-        sample_ids = self.sample_ids[start:stop]
-        rows = self._rows(start, start + len(sample_ids)) if sample_ids else []
         return [
             RawImage(sample_id, failing(sample_id, found))
             if isinstance(found, str)
             else RawImage(sample_id, partial(to_uint8_rgb, found, self.value_range, sample_id))
-            for sample_id, found in zip(sample_ids, rows, strict=True)
+            for sample_id, found in zip(self.sample_ids[start:stop], self._rows[start:stop], strict=True)
         ]
 
-    def _rows(self, start: int, stop: int) -> Rows:
+
+class HDF5Rows:
+    """The rows of a dataset in a file, sliced as a list is; one that cannot be read is the reason why.
+
+    Parameters
+    ----------
+    path : path-like
+    name : str
+        Of the dataset.
+    shape : tuple of int
+        That it had when its source was built.
+    dtype : dtype
+    """
+
+    def __init__(self, path: StrPath, name: str, shape: tuple[int, ...], dtype: np.dtype) -> None:
+        self.path = path
+        self.name = name
+        self.shape = shape
+        self.dtype = dtype
+        self._ahead = _NOTHING
+
+    def __len__(self) -> int:
+        return self.shape[0] if self.shape else 0
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Rows can be read again; a copy or a pickle is no place for them.
+        return self.__dict__ | {"_ahead": _NOTHING}
+
+    def __getitem__(self, rows: slice) -> Rows:
+        start, stop, _ = rows.indices(len(self))
+        return self._read(start, stop) if start < stop else []
+
+    def _read(self, start: int, stop: int) -> Rows:
         # Taken and left as one tuple, so that a thread never sees half of what another one left.
         known_version, first, rows = self._ahead
         version = _version(self.path)
@@ -106,9 +117,9 @@ class HDF5Source(ImageSource):
             first, rows = start, []
         if first + len(rows) < stop:
             with open_foreign_hdf5(self.path) as file:
-                dataset = file[self.images]
+                dataset = file[self.name]
                 if len(dataset) != len(self):
-                    received = f"{self.path} with {len(dataset)} images, where there were {len(self)}"
+                    received = f"{self.path} with {len(dataset)} samples, where there were {len(self)}"
                     raise SourceError(explain(received, "the same file", "make a new source of it"))
                 begin = first + len(rows)
                 end = min(_end_of_block(dataset, begin, stop), len(self))
@@ -116,6 +127,41 @@ class HDF5Source(ImageSource):
             first, rows = start, rows[start - first :] + fresh
             self._ahead = version, first, rows
         return rows[start - first : stop - first]
+
+
+def open_rows(path: StrPath, name: str, labels: str) -> tuple[HDF5Rows, np.ndarray | None]:
+    """A dataset of samples in a file from anywhere, and its labels where there are any.
+
+    Parameters
+    ----------
+    path : path-like
+    name : str
+        Of the dataset of samples.
+    labels : str
+        Of the dataset of labels, which may be absent where it is the default, "labels".
+
+    Examples
+    --------
+    >>> import h5py
+    >>> path = getfixture("tmp_path") / "values.h5"
+    >>> with h5py.File(path, "w") as file:
+    ...     file["values"] = np.zeros((5, 30), np.float32)
+    >>> rows, labels = open_rows(path, "values", "labels")
+    >>> rows.shape, labels
+    ((5, 30), None)
+    """
+    with open_foreign_hdf5(path) as file:
+        is_labelled = labels in file or labels != "labels"
+        for wanted in [name, labels] if is_labelled else [name]:
+            # A group has no shape, and what is absent has none either.
+            if getattr(file.get(wanted), "shape", None) is None:
+                received = f"{path} holding {', '.join(sorted(file)) or 'nothing'}"
+                remedy = "name one that is there"
+                if "extraction_spec" in file.attrs:
+                    received, remedy = f"{path}, a file of features", "pass the images themselves"
+                raise SourceError(explain(received, f"a dataset {wanted!r}", remedy))
+        values = _labels_in_hdf5(file[labels]) if is_labelled else None
+        return HDF5Rows(path, name, file[name].shape, file[name].dtype), values
 
 
 def _version(path: StrPath) -> tuple[int, ...] | None:
@@ -140,7 +186,7 @@ def _read_rows(dataset: Any, start: int, stop: int) -> Rows:
     try:
         return list(np.asarray(dataset[start:stop]))
     except OSError as error:
-        # A damaged chunk costs the images in it, not its neighbours.
+        # A damaged chunk costs the samples in it, not its neighbours.
         if stop - start == 1:
             return [f"cannot be read: {error}"]
         middle = (start + stop) // 2

@@ -65,11 +65,24 @@ def as_source(
     Traceback (most recent call last):
     featx.errors.SourceError: received no/such/folder: no such file or folder; expected a folder, ...
     """
-    kind, argument = _kind_of(images)
+    return build_source(*_kind_of(images), labels, options)
+
+
+def build_source(
+    kind: Callable[..., ImageSource], argument: Any, labels: Any, options: dict[str, Any]
+) -> ImageSource:
+    """A source of a kind, with options that are checked against that kind's own.
+
+    Examples
+    --------
+    >>> build_source(ArraySource, np.zeros((2, 8, 8), np.uint8), None, {"follow_links": True})
+    Traceback (most recent call last):
+    featx.errors.SourceError: received the option follow_links; expected one of labels, groups, ...
+    """
     known = list(inspect.signature(kind).parameters)[1:]
     if unknown := sorted(set(options) - set(known)):
         expected = f"one of {', '.join(known)}" if known else "none"
-        raise SourceError(explain(f"the option {unknown[0]}", f"{expected} for such images", "leave it out"))
+        raise SourceError(explain(f"the option {unknown[0]}", f"{expected} for such samples", "leave it out"))
     source = kind(argument, **options)
     return source if labels is None else source.with_labels(labels)
 
@@ -91,7 +104,7 @@ def true_class_names(source: ImageSource) -> np.ndarray:
 def _kind_of(images: Any) -> tuple[Callable[..., ImageSource], Any]:
     """The class that serves, and what to pass to it."""
     if isinstance(images, ImageSource):
-        return _as_it_is, images
+        return as_it_is, images
     if isinstance(images, str | os.PathLike):
         return _kind_of_path(Path(images))
     if is_dataset(images):
@@ -103,24 +116,26 @@ def _kind_of(images: Any) -> tuple[Callable[..., ImageSource], Any]:
             return PathSource, list(images)
         if all(isinstance(image, np.ndarray) for image in images):
             return ArraySource, list(images)
-    raise SourceError(explain(_describe(images), _EXPECTED, "pass one of these"))
+    raise SourceError(explain(described(images), _EXPECTED, "pass one of these"))
 
 
-def _describe(images: Any) -> str:
-    kind = type(images).__name__
-    return f"an empty {kind}" if isinstance(images, Sized) and not len(images) else f"a {kind}"
+def described(samples: Any) -> str:
+    """What something is that no source can be made of.
+
+    Examples
+    --------
+    >>> described([])
+    'an empty list'
+    """
+    kind = type(samples).__name__
+    return f"an empty {kind}" if isinstance(samples, Sized) and not len(samples) else f"a {kind}"
 
 
 def _kind_of_path(path: Path) -> tuple[Callable[..., ImageSource], Any]:
     suffix = path.suffix.lower()
-    kind = path_kind(path)
-    if kind == "folder":
+    if path_kind(path) == "folder":
         return FolderSource, path
-    if kind != "file":
-        # Among them pipes, from which to read would be to wait for ever.
-        words = {"absent": "no such file or folder", "unreachable": "cannot be reached"}
-        what = words.get(kind, "neither a file nor a folder")
-        raise SourceError(explain(f"{path}: {what}", _EXPECTED, "check the path"))
+    check_is_file(path, _EXPECTED)
     if suffix == ".csv":
         return ManifestSource, path
     if suffix in (".npy", ".npz"):
@@ -132,28 +147,67 @@ def _kind_of_path(path: Path) -> tuple[Callable[..., ImageSource], Any]:
     raise SourceError(explain(f"the file {path}", _EXPECTED, "pass one of these"))
 
 
-def _as_it_is(source: ImageSource) -> ImageSource:
+def check_is_file(path: Path, expected: str) -> None:
+    """Refuse what is not there, and what is no regular file.
+
+    Examples
+    --------
+    >>> check_is_file(Path("no/such/file.npy"), "a .npy file")
+    Traceback (most recent call last):
+    featx.errors.SourceError: received no/such/file.npy: no such file or folder; expected a .npy file; ...
+    """
+    if (kind := path_kind(path)) != "file":
+        # Among them pipes, from which to read would be to wait for ever.
+        words = {"absent": "no such file or folder", "unreachable": "cannot be reached", "folder": "a folder"}
+        what = words.get(kind, "neither a file nor a folder")
+        raise SourceError(explain(f"{path}: {what}", expected, "check the path"))
+
+
+def as_it_is(source: ImageSource) -> ImageSource:
+    """A source that is one already; it has no options."""
     return source
 
 
 def _numpy_file_source(path: Path, *, value_range: tuple[float, float] | None = None) -> ImageSource:
     """A ``.npy`` file of images, or a ``.npz`` file of arrays named images, labels and groups."""
-    try:
-        arrays = _numpy_arrays(path)
-    except Exception as error:
-        # NumPy passes on what zipfile, zlib and Python's tokenizer make of damage.
-        message = explain(f"{path}: {error}", "a NumPy file without pickles", "save it anew")
-        raise SourceError(message) from error
-    if "images" not in arrays:
-        received = f"{path} holding {', '.join(sorted(arrays)) or 'nothing'}"
-        raise SourceError(explain(received, "an array 'images'", "save it under that name"))
+    arrays = numpy_arrays(path, "images")
     groups = arrays["groups"].tolist() if "groups" in arrays else None
     return ArraySource(arrays["images"], arrays.get("labels"), groups=groups, value_range=value_range)
 
 
-def _numpy_arrays(path: Path) -> dict[str, np.ndarray]:
+def numpy_arrays(path: Path, *names: str) -> dict[str, np.ndarray]:
+    """The arrays of a ``.npz`` file, or the one of a ``.npy`` file under the first of ``names``.
+
+    Parameters
+    ----------
+    path : Path
+    *names : str
+        One of which has to be there.
+
+    Examples
+    --------
+    >>> path = getfixture("tmp_path") / "x.npz"
+    >>> np.savez(path, labels=[0, 1])
+    >>> numpy_arrays(path, "images")
+    Traceback (most recent call last):
+    featx.errors.SourceError: received ...x.npz holding labels; expected an array 'images'; ...
+    """
+    try:
+        arrays = _read_numpy(path, names[0])
+    except Exception as error:
+        # NumPy passes on what zipfile, zlib and Python's tokenizer make of damage.
+        message = explain(f"{path}: {error}", "a NumPy file without pickles", "save it anew")
+        raise SourceError(message) from error
+    if arrays.keys().isdisjoint(names):
+        received = f"{path} holding {', '.join(sorted(arrays)) or 'nothing'}"
+        expected = f"an array {' or '.join(map(repr, names))}"
+        raise SourceError(explain(received, expected, "save it under that name"))
+    return arrays
+
+
+def _read_numpy(path: Path, name: str) -> dict[str, np.ndarray]:
     # Never unpickle: a pickle runs code. A .npy file is mapped, not read at once.
     if path.suffix.lower() == ".npy":
-        return {"images": np.lib.format.open_memmap(path, mode="r")}
+        return {name: np.lib.format.open_memmap(path, mode="r")}
     with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-        return {name: archive[name] for name in archive.files}
+        return {member: archive[member] for member in archive.files}

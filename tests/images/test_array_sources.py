@@ -6,6 +6,7 @@ from PIL import Image
 
 from featx.errors import DecodeError, SourceError
 from featx.images.array_sources import ArraySource, DatasetSource, is_dataset, to_uint8_rgb
+from tests.conftest import make_images
 from tests.contracts import IMAGES, LABELS, SourceContract
 
 GREY = IMAGES[..., 0]
@@ -149,8 +150,8 @@ def test_a_range_that_is_none_is_refused(value_range):
         (np.zeros((6, 64), np.uint8), r"\(n_samples, height, width\[, 1 or 3\]\)"),
         (np.zeros((2, 3, 8, 8, 3), np.uint8), r"\(n_samples, height, width\[, 1 or 3\]\)"),
         (np.uint8(3).reshape(()), r"\(n_samples, height, width\[, 1 or 3\]\)"),
-        (np.zeros((0, 8, 8, 3), np.uint8), "no images"),
-        ([], "no images"),
+        (np.zeros((0, 8, 8, 3), np.uint8), "no samples"),
+        ([], "no samples"),
     ],
     ids=[
         "one RGB",
@@ -204,7 +205,7 @@ def test_complex_images_are_not_read_though_a_range_is_stated():
 def test_ids_are_the_given_ones_and_align():
     assert ArraySource(IMAGES[:2], sample_ids=["a", "b"]).sample_ids == ["a", "b"]
     assert ArraySource(IMAGES[:2]).sample_ids == ["0", "1"]
-    with pytest.raises(SourceError, match="3 sample_ids for 2 images"):
+    with pytest.raises(SourceError, match="3 sample_ids for 2 samples"):
         ArraySource(IMAGES[:2], sample_ids=["a", "b", "c"])
 
 
@@ -224,7 +225,7 @@ def test_numbers_are_ids_as_text():
 
 
 def test_no_ids_are_not_the_default_ones():
-    with pytest.raises(SourceError, match="0 sample_ids for 2 images"):
+    with pytest.raises(SourceError, match="0 sample_ids for 2 samples"):
         ArraySource(IMAGES[:2], sample_ids=[])
 
 
@@ -235,7 +236,7 @@ def test_a_repeated_id_is_refused_and_named():
 
 def test_one_hot_labels_are_refused_with_the_remedy():
     with pytest.raises(
-        SourceError, match=r"labels of shape \(6, 2\) for 6 images; .*labels\.argmax\(axis=1\)"
+        SourceError, match=r"labels of shape \(6, 2\) for 6 samples; .*labels\.argmax\(axis=1\)"
     ):
         ArraySource(IMAGES, np.eye(2)[[0, 1] * 3])
 
@@ -308,7 +309,7 @@ def test_labels_of_every_usual_form_are_read(labels, batch_size):
 
 @pytest.mark.parametrize("labels", [np.ones((6, 3)), np.array([[1, 1], [0, 1]] * 3), np.full((6, 2), 0.5)])
 def test_several_labels_an_image_are_refused(labels):
-    with pytest.raises(SourceError, match="one class an image, as integers or one-hot"):
+    with pytest.raises(SourceError, match="one class a sample, as integers or one-hot"):
         DatasetSource(tf_dataset(IMAGES, labels).batch(4))
 
 
@@ -429,8 +430,8 @@ def test_reading_on_costs_no_new_pass():
         (lambda: tf_dataset(IMAGES).repeat(), r"a data set without end; .*; drop repeat\(\)"),
         (lambda: tf_dataset(IMAGES).batch(2).repeat(), "a data set without end"),
         (lambda: py_dataset(IMAGES, n_batches=None), "a data set without end"),
-        (lambda: tf_dataset(IMAGES).take(0), "no images"),
-        (lambda: py_dataset(IMAGES, n_batches=0), "no images"),
+        (lambda: tf_dataset(IMAGES).take(0), "no samples"),
+        (lambda: py_dataset(IMAGES, n_batches=0), "no samples"),
         (lambda: tf_dataset(GREY), r"images of shape \(20, 24\); .* image\[..., None\] adds the channel"),
         (lambda: tf_dataset(GREY, [0, 1] * 3).batch(3), r"images of shape \(3, 20, 24\)"),
         (lambda: tf_dataset(np.zeros((6, 4, 4, 4), np.uint8)), r"images of shape \(4, 4, 4\)"),
@@ -462,3 +463,23 @@ def test_a_data_set_is_recognised_among_other_things():
     assert is_dataset(tf_dataset(IMAGES).batch(2).prefetch(1))
     assert is_dataset(py_dataset(IMAGES))
     assert not any(map(is_dataset, [IMAGES, [1], "path", {}, None, iter([])]))
+
+
+def test_samples_picked_in_rising_order_cost_one_pass():
+    tf = pytest.importorskip("tensorflow")
+    n_passes = []
+
+    def elements():
+        n_passes.append(1)
+        yield from make_images(40)
+
+    dataset = tf.data.Dataset.from_generator(
+        elements, output_signature=tf.TensorSpec((20, 24, 3), tf.uint8)
+    ).apply(tf.data.experimental.assert_cardinality(40))
+    source = DatasetSource(dataset)
+    n_passes.clear()
+    picked = [source.read(row, row + 1)[0].fetch() for row in (3, 4, 20, 39)]
+    np.testing.assert_array_equal(picked, make_images(40)[[3, 4, 20, 39]])
+    assert len(n_passes) == 1
+    source.read(0, 1)
+    assert len(n_passes) == 2

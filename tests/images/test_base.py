@@ -67,7 +67,7 @@ def test_indices_beyond_the_class_names_are_refused(labels):
     ids=["few", "many", "2d", "one-hot", "str", "int"],
 )
 def test_labels_that_do_not_align_are_refused(labels):
-    with pytest.raises(SourceError, match=r"labels of shape .* for 4 images; expected one label an image"):
+    with pytest.raises(SourceError, match=r"labels of shape .* for 4 samples; expected one label a sample"):
         encode_labels(labels, IDS)
 
 
@@ -140,7 +140,7 @@ def test_the_name_of_a_sample_cannot_break_the_line_of_the_error():
 
 
 def test_a_source_of_nothing_is_refused():
-    with pytest.raises(SourceError, match="received no images; expected at least one"):
+    with pytest.raises(SourceError, match="received no samples; expected at least one"):
         Named([])
 
 
@@ -150,7 +150,7 @@ def test_a_source_keeps_its_groups_as_text():
 
 
 def test_groups_that_do_not_align_are_refused():
-    with pytest.raises(SourceError, match="3 groups for 4 images; expected one group an image"):
+    with pytest.raises(SourceError, match="3 groups for 4 samples; expected one group a sample"):
         Named(IDS, groups=["g"] * 3)
 
 

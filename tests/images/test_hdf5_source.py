@@ -88,8 +88,8 @@ def test_datasets_in_hdf5_may_have_other_names(tmp_path):
         ({"images": IMAGES[0]}, "one image of shape"),
         ({"images": IMAGES / 255}, r"float64 images .* pass HDF5Source\(..., value_range"),
         ({"images": ["a.png", "b.png"]}, r"images of shape \(2,\)"),
-        ({"images": IMAGES[:0]}, "no images"),
-        ({"images": IMAGES, "labels": [0, 1]}, r"labels of shape \(2,\) for 6 images"),
+        ({"images": IMAGES[:0]}, "no samples"),
+        ({"images": IMAGES, "labels": [0, 1]}, r"labels of shape \(2,\) for 6 samples"),
         ({"images": IMAGES, "labels": [[b"a"], [b"b"]] * 3}, r"labels of shape \(6, 1\)"),
         ({"images": IMAGES, "labels": [b"a", b""] * 3}, r"^1: its label is missing"),
     ],
@@ -222,7 +222,7 @@ def test_a_file_that_was_replaced_is_read_anew(tmp_path):
     os.utime(path, ns=(0, 0))
     assert values(source.read(0, 2)) == [99, 99]
     write_numbered(tmp_path, n_images=30)
-    with pytest.raises(SourceError, match=r"30 images, where there were 40; .*; make a new source"):
+    with pytest.raises(SourceError, match=r"30 samples, where there were 40; .*; make a new source"):
         source.read(0, 2)
 
 
