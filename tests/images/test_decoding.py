@@ -1,5 +1,6 @@
 """Bytes to pixels: the corpus of odd and hostile files, and what each becomes."""
 
+import functools
 import io
 import pickle
 import struct
@@ -11,6 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image, ImageCms
+from PIL.JpegImagePlugin import JpegImageFile
+from sklearn.datasets import load_sample_image
 
 from featx.errors import DecodeError
 from featx.images.decoding import (
@@ -601,6 +604,161 @@ def test_threads_decode_what_one_thread_decodes():
     assert found == expected * 4
 
 
+# ------------------------------------------------------------------------------- scaled JPEG decoding
+
+
+@functools.cache
+def sample_photo():
+    return Image.fromarray(load_sample_image("china.jpg"))
+
+
+@functools.cache
+def photo(width, height, orientation=1, **options):
+    """A JPEG of a real photo, which in whole is 640 x 427."""
+    return encode(
+        sample_photo().resize((width, height)), "JPEG", exif=with_orientation(orientation), **options
+    )
+
+
+def in_whole(data, input_size):
+    """Decoded at full size, then resized."""
+    return load_image(decode_image(data), input_size).astype(int)
+
+
+@pytest.fixture
+def scales(monkeypatch):
+    """By how much each JPEG was reduced while it was decoded, by what libjpeg was told."""
+    found = []
+    load = JpegImageFile.load
+    # Itself a JPEG that is loaded, but only once.
+    sample_photo()
+
+    def note(image):
+        if image.tile:
+            found.append((image.decoderconfig or (1,))[0])
+        return load(image)
+
+    monkeypatch.setattr(JpegImageFile, "load", note)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "scale"),
+    [
+        # 24 high and 36 wide is asked for: at least 40 and 60 are to be left.
+        (119, 427, 1),
+        (120, 79, 1),
+        (120, 80, 2),
+        (239, 427, 2),
+        (240, 159, 2),
+        (240, 160, 4),
+        (479, 427, 4),
+        (480, 319, 4),
+        (480, 320, 8),
+        (1000, 700, 8),
+    ],
+)
+def test_a_jpeg_is_reduced_as_far_as_five_thirds_of_the_input_size_remain(width, height, scale, scales):
+    assert load_image(photo(width, height), (24, 36)).shape == (24, 36, 3)
+    assert scales == [scale]
+
+
+def test_five_thirds_are_rounded_up(scales):
+    # Of 25 they are 41.7.
+    for length in (83, 84):
+        load_image(photo(length, length), (25, 25))
+    assert scales == [1, 2]
+
+
+@pytest.mark.parametrize("value", [value for value in UPRIGHT if value])
+def test_the_input_size_is_turned_as_the_image_is_stored(value, scales):
+    # 640 x 427 reduced by 4 is 160 x 107: enough for 90 x 60 as stored, and by 2 at most when turned.
+    data = photo(640, 427, orientation=value)
+    lying = value not in (5, 6, 7, 8)
+    input_size = (60, 90) if lying else (90, 60)
+    upright = UPRIGHT[value](load_image(photo(640, 427), (60, 90)))
+    np.testing.assert_array_equal(load_image(data, input_size), upright)
+    load_image(data, input_size[::-1])
+    assert scales == [4, 4, 2]
+
+
+@pytest.mark.parametrize(("height", "width"), [(24, 36), (47, 70), (120, 120)])
+@pytest.mark.parametrize(
+    ("mode", "options"),
+    [
+        ("RGB", {}),
+        ("RGB", {"subsampling": "4:4:4"}),
+        ("RGB", {"progressive": True, "orientation": 8}),
+        ("L", {"orientation": 3}),
+        ("CMYK", {"orientation": 5}),
+    ],
+    ids=["4:2:0", "4:4:4", "progressive", "grey", "CMYK"],
+)
+def test_scaled_pixels_are_nearly_those_of_the_whole_image(mode, options, height, width, scales):
+    # 637 x 421 leaves a part of a pixel at two edges, whatever it is divided by.
+    data = photo(637, 421, mode=mode, quality=90, **options)
+    difference = np.abs(load_image(data, (height, width)) - in_whole(data, (height, width)))
+    assert scales[0] > 1
+    assert scales[1] == 1
+    assert difference.mean() < 1.5
+    # At no edge more than elsewhere.
+    assert (
+        max(edge.mean() for edge in (difference[0], difference[-1], difference[:, 0], difference[:, -1])) < 3
+    )
+
+
+def test_a_scaled_image_ends_where_the_whole_one_does(scales):
+    # Of 121 columns, reduced by 8, the 16th has but one: were it as wide as the others, a ramp would be
+    # off by 6 %.
+    ramp = np.tile(np.linspace(0, 255, 121).astype(np.uint8), (128, 1))
+    data = encode(ramp, "JPEG", quality=95)
+    found = load_image(data, (6, 9))[..., 0].astype(int)
+    assert scales == [8]
+    assert np.abs(found - in_whole(data, (6, 9))[..., 0]).max() <= 3
+
+
+@pytest.mark.parametrize("image_format", sorted(set(FORMATS) - {"JPEG"}))
+def test_other_formats_are_decoded_whole(image_format):
+    data = encode(Image.open(io.BytesIO(photo(400, 300))), image_format)
+    np.testing.assert_array_equal(load_image(data, (20, 30)), in_whole(data, (20, 30)))
+
+
+def test_of_a_large_jpeg_of_several_images_the_first_is_scaled(scales):
+    first = Image.open(io.BytesIO(photo(400, 300)))
+    data = encode(first, "MPO", save_all=True, append_images=[first.rotate(180)])
+    assert np.abs(load_image(data, (20, 30)) - in_whole(data, (20, 30))).mean() < 1.5
+    assert scales[-2:] == [8, 1]
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"restart_marker_rows": 1}, {"mode": "CMYK"}])
+def test_a_cut_off_jpeg_is_refused_when_scaled_too(options):
+    data = photo(640, 427, **options)
+    cuts = [*range(4, len(data), len(data) // 12), *(len(data) - n for n in range(1, 5))]
+    for cut in cuts:
+        for input_size in ((40, 40), (90, 90), (120, 120)):
+            with pytest.raises(DecodeError, match="damaged or truncated image"):
+                load_image(data[:cut], input_size, "a")
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"orientation": 6}])
+def test_a_mutant_is_refused_scaled_just_when_it_is_refused_whole(options):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        refused = [
+            (is_refused(decode_image, mutant), is_refused(load_image, mutant, (12, 12)))
+            for mutant in mutants(photo(160, 120, **options), 100)
+        ]
+    assert set(refused) == {(True, True), (False, False)}
+
+
+def is_refused(decode, *arguments):
+    try:
+        decode(*arguments)
+    except DecodeError:
+        return True
+    return False
+
+
 # ----------------------------------------------------------------------------------------- digests
 
 
@@ -627,10 +785,16 @@ def test_the_digest_of_the_decoder_is_that_of_another_process():
     assert run_python(code).stdout.strip() == pixels_sha256()
 
 
+def test_the_digest_of_the_decoder_covers_every_scale(scales):
+    pixels_sha256.__wrapped__()
+    assert set(scales) == {1, 2, 4, 8}
+
+
 @pytest.mark.parametrize(
     ("name", "rule"),
     [
         ("rotated.jpg", lambda image: image.getexif()[ORIENTATION] == 6),
+        ("large.jpg", lambda image: image.getexif()[ORIENTATION] == 8 and image.size == (131, 99)),
         ("cmyk.jpg", lambda image: image.mode == "CMYK"),
         ("lossy.webp", lambda image: image.format == "WEBP"),
         ("grey16.png", lambda image: image.mode.startswith("I;16")),
