@@ -640,6 +640,29 @@ def test_below_a_root_no_path_leads_outside(root, outside, name):
         assert not canary.was_opened()
 
 
+def test_each_folder_is_looked_up_once_for_the_files_read_together(root, monkeypatch):
+    names = [f"{folder}/{index}.png" for folder in "ab" for index in range(5)]
+    for name in names:
+        write_image(root / name)
+    looked_up = []
+    original = os.path.realpath
+    monkeypatch.setattr(
+        os.path, "realpath", lambda path, **how: looked_up.append(str(path)) or original(path, **how)
+    )
+    for raw in PathSource(names, root=root).read(0, 10):
+        raw.fetch()
+    assert looked_up == [str(root), f"{root}/a", f"{root}/b"]
+
+
+@pytest.mark.parametrize("name", ["a/..", "a/../..", "..", ".", ""])
+def test_what_has_no_name_of_its_own_is_no_file(root, name):
+    write_image(root / "a" / "0.png")
+    assert reason_of(PathSource([name], root=root), name) in (
+        "a folder, not a file",
+        "leads outside the root, not opened (follow_links=True opens it)",
+    )
+
+
 def test_a_folder_whose_name_starts_like_the_roots_is_outside_it(root):
     name = f"../{root.name}2/x.png"
     write_image(root / name)
