@@ -12,18 +12,20 @@ import fnmatch
 import os
 import random
 import sys
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache, partial
 from numbers import Integral
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from featx.checks import check_choice, explain, suggest
+from featx.checks import check_choice, explain
 from featx.errors import BackboneError
-from featx.features.efficientnet_lite import LITE_VARIANTS, build_lite
-from featx.features.frozen import OWN, POOLING, PREPROCESSING, Backbone, BackboneSpec, Weights
-from featx.features.keras_models import load_keras_file
+from featx.features.efficientnet_lite import LITE_VARIANTS, block_widths, build_lite
+from featx.features.fingerprint import INPUTS
+from featx.features.frozen import PREPROCESSING, Backbone, BackboneSpec, Weights, size_error
+from featx.features.own_models import array_backbone, image_backbone, own_model
+from featx.features.tap_names import describe_blocks, read_blocks
 
 if TYPE_CHECKING:
     import keras
@@ -43,7 +45,7 @@ def _build_application(name: str, input_size: tuple[int, int], weights: Weights)
         with contextlib.redirect_stdout(sys.stderr):
             return build(include_top=False, weights=weights, input_shape=(*input_size, 3))
     except ValueError as error:
-        raise BackboneError(f"{name} cannot be built for input_size={input_size}: {error}") from error
+        raise size_error(name, input_size, str(error)) from error
     except Exception as error:
         if weights is None:
             raise
@@ -101,6 +103,7 @@ def _lite_specs() -> list[BackboneSpec]:
             weights_sha256=variant.weights_sha256,
             architecture=f"{variant.name} of featx, version 1",
             offline=variant.weight_file() is not None,
+            tap_widths=block_widths(variant),
         )
         for variant in LITE_VARIANTS
     ]
@@ -152,6 +155,11 @@ def list_backbones(pattern: str = "*", *, offline_only: bool = False) -> list[Ba
     ]
 
 
+def is_registered(backbone: object) -> bool:
+    """Whether this is a spec, or the name of one: a backbone that knows its own preprocessing."""
+    return isinstance(backbone, BackboneSpec) or (isinstance(backbone, str) and backbone in _REGISTRY)
+
+
 # ---------------------------------------------------------------------------------------- loading
 
 
@@ -159,10 +167,11 @@ def load_backbone(
     backbone: str | os.PathLike[str] | BackboneSpec | keras.Model,
     pooling: str = "avg",
     taps: Sequence[str] = (),
-    input_size: tuple[int, int] | None = None,
+    input_size: tuple[int, ...] | None = None,
     *,
     weights: Weights = "imagenet",
     preprocessing: str = "auto",
+    inputs: str = "images",
     random_state: int | None = None,
 ) -> Backbone:
     """Put preprocessing in front of a network and pooling behind it.
@@ -171,17 +180,21 @@ def load_backbone(
     ----------
     backbone : str, path-like, BackboneSpec or keras.Model
         A registered name, a ``.keras`` file, or a model of your own.
-    pooling : {"avg", "max", "avg+max", "none"}, default="avg"
-        How feature maps become vectors; "none" flattens them.
+    pooling : str, default="avg"
+        How feature maps become vectors: "avg", "max", "gem" (the generalized mean with the exponent 3), or
+        "none", which flattens them; several joined by "+", such as "avg+max", stand side by side.
     taps : sequence of str, default=()
-        Names of inner layers to keep in place of the output; "top" stands for the output.
+        Names of inner layers to keep in place of the output (`featx.list_taps`); "top" stands for the
+        output. A tap may have a pooling of its own: ``"block_10:max"``.
     input_size : tuple of int, optional
-        (height, width), in pixels; by default the backbone's own.
+        (height, width), in pixels; by default the backbone's own. Of arrays the shape of one sample.
     weights : {"imagenet", None}, default="imagenet"
         None initialises at random, the same way for the same ``random_state``. Ignored for a model or
         file of your own.
     preprocessing : str, default="auto"
         "auto" is the registered backbone's own. A model of your own needs a choice: see `PREPROCESSING`.
+    inputs : {"images", "arrays"}, default="images"
+        What a model of your own takes: images, or arrays of the shape and type of its input, as they are.
     random_state : int, optional
         Seed of the random initialisation; None stands for 0.
 
@@ -192,7 +205,8 @@ def load_backbone(
     Raises
     ------
     BackboneError
-        Unknown name, layer or preprocessing; weights absent; an input size that the network cannot take.
+        Unknown name, layer or preprocessing; weights absent; an input size that the network cannot take;
+        arrays for a network of images.
 
     Examples
     --------
@@ -203,17 +217,27 @@ def load_backbone(
     >>> backbone.model.predict_on_batch(np.zeros((1, 32, 32, 3), np.uint8)).shape
     (1, 1280)
     """
-    check_choice("pooling", pooling, POOLING, BackboneError)
+    blocks = read_blocks(taps, pooling)
     check_choice("weights", weights, ("imagenet", None), BackboneError)
     check_choice("preprocessing", preprocessing, ("auto", *PREPROCESSING), BackboneError)
-    if isinstance(taps, str):
-        raise BackboneError(explain(f"taps={taps!r}", "a sequence of layers' names", f"pass [{taps!r}]"))
+    check_choice("inputs", inputs, INPUTS, BackboneError)
+    if taps:
+        # Equal columns go under one key, however they were asked for.
+        taps, pooling = describe_blocks(blocks)
     if isinstance(backbone, BackboneSpec):
         spec = backbone
     elif isinstance(backbone, str) and backbone in _REGISTRY:
         spec = _REGISTRY[backbone]
     else:
-        return _own_backbone(backbone, pooling, tuple(taps), input_size, preprocessing)
+        model, name = own_model(backbone, [spec.name for spec in list_backbones()])
+        make = array_backbone
+        if inputs == "images":
+            make, input_size = image_backbone, None if input_size is None else check_input_size(input_size)
+        return make(model, name, pooling, tuple(taps), input_size=input_size, preprocessing=preprocessing)
+    if inputs == "arrays":
+        received = f"inputs='arrays' for the backbone {spec.name}, which takes images"
+        remedy = "pass a keras.Model or a .keras file, or leave inputs out"
+        raise BackboneError(explain(received, "a model of your own", remedy))
     if preprocessing != "auto":
         spec = replace(spec, preprocess=preprocessing)
     seed = None if weights else random_state or 0
@@ -252,67 +276,6 @@ def check_input_size(input_size: Any) -> tuple[int, int]:
     )
 
 
-def _own_backbone(
-    backbone: Any, pooling: str, taps: tuple[str, ...], input_size: tuple[int, int] | None, preprocessing: str
-) -> Backbone:
-    """A backbone out of a user's model or ``.keras`` file."""
-    model, name = _own_model(backbone)
-    if preprocessing == "auto":
-        choices = ", ".join(f"{mode!r} ({meaning})" for mode, meaning in PREPROCESSING.items())
-        raise BackboneError(
-            explain(
-                f"the model {name} without a preprocessing", f"one of {choices}", "pass preprocessing=..."
-            )
-        )
-    expected = getattr(model, "input_shape", None)
-    if not isinstance(expected, tuple) or len(expected) != 4 or expected[-1] != 3:
-        received = f"the model {name} with inputs of shape {expected}"
-        raise BackboneError(
-            explain(received, "one input of shape (None, height, width, 3)", "adapt the model")
-        )
-    if not isinstance(model.output_shape, tuple):
-        received = f"the model {name} with {len(model.output_shape)} outputs"
-        raise BackboneError(explain(received, "one", "make a model of the one you want"))
-    fixed = tuple(expected[1:3]) if None not in expected[1:3] else None
-    if input_size is None and fixed is None:
-        raise BackboneError(
-            explain(f"the model {name}, of any input size", "one size", "pass input_size=...")
-        )
-    size = check_input_size(input_size or fixed)
-    if fixed is not None and size != fixed:
-        raise BackboneError(
-            explain(f"input_size={size}", f"the model's own, {fixed}", "leave input_size out")
-        )
-    spec = BackboneSpec(
-        name, lambda *_: model, preprocessing, size, model.output_shape[-1], "the model's own"
-    )
-    return Backbone(spec, lambda: model, pooling, taps, size, weights=OWN)
-
-
-def _own_model(backbone: Any) -> tuple[keras.Model, str]:
-    if isinstance(backbone, str | os.PathLike):
-        path = Path(backbone)
-        if path.suffix == ".keras":
-            return load_keras_file(path), path.stem
-        known = [spec.name for spec in list_backbones()]
-        raise BackboneError(
-            explain(
-                f"the backbone {str(backbone)!r}",
-                "a registered name or a .keras file",
-                suggest(str(backbone), known),
-            )
-        )
-    import keras
-
-    if isinstance(backbone, keras.Model):
-        return backbone, backbone.name
-    raise BackboneError(
-        explain(
-            f"a {type(backbone).__name__}", "a backbone's name, a .keras file or a keras.Model", "pass one"
-        )
-    )
-
-
 def _build_seeded(
     spec: BackboneSpec, input_size: tuple[int, int], weights: Weights, seed: int
 ) -> keras.Model:
@@ -325,9 +288,35 @@ def _build_seeded(
     # A notebook that trains in half precision must not get other features under the same key.
     keras.config.set_dtype_policy("float32")
     try:
-        base = spec.build(input_size, weights)
+        with fresh_names():
+            base = spec.build(input_size, weights)
+    except ValueError as error:
+        if isinstance(error, BackboneError) or input_size == spec.input_size:
+            raise
+        raise size_error(spec.name, input_size, str(error)) from error
     finally:
         random.setstate(state)
         keras.config.set_dtype_policy(policy)
     base.trainable = False
     return base
+
+
+@contextlib.contextmanager
+def fresh_names() -> Iterator[None]:
+    """Names that Keras makes up, such as ``add_3``, start anew within.
+
+    A tap by such a name must be the same layer in every process, whatever was built there before.
+    """
+    # Keras has no public way to put its counters back.
+    from keras.src.backend.common import global_state
+
+    name = "object_name_uids"
+    before = global_state.get_global_attribute(name) or {}
+    global_state.set_global_attribute(name, defaultdict(int))
+    try:
+        yield
+    finally:
+        within = global_state.get_global_attribute(name)
+        # Neither what was built before nor what was built within is named again.
+        counts = {key: max(before.get(key, 0), within.get(key, 0)) for key in {*before, *within}}
+        global_state.set_global_attribute(name, defaultdict(int, counts))

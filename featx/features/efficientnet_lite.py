@@ -15,7 +15,7 @@ import pickle
 import tempfile
 import warnings
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -166,25 +166,33 @@ def build_lite(variant: LiteVariant, input_size: tuple[int, int], weights: str |
 # ----------------------------------------------------------------------------------- architecture
 
 
+def block_widths(variant: LiteVariant) -> tuple[tuple[str, int], ...]:
+    """Name and channels of what each block gives, known without building the network.
+
+    Examples
+    --------
+    >>> block_widths(LITE_VARIANTS[0])[-1]
+    ('block_15', 320)
+    """
+    return tuple((f"block_{index}", block["channels"]) for index, block in enumerate(_blocks(variant)))
+
+
+def _blocks(variant: LiteVariant) -> Iterator[dict[str, int]]:
+    for stage, (repeats, kernel, stride, expansion, channels) in enumerate(_STAGES):
+        is_inner, width = 0 < stage < len(_STAGES) - 1, _round_channels(channels * variant.width)
+        for repeat in range(math.ceil(repeats * variant.depth) if is_inner else repeats):
+            step = stride if repeat == 0 else 1
+            yield {"kernel": kernel, "stride": step, "expansion": expansion, "channels": width}
+
+
 def _architecture(variant: LiteVariant, input_size: tuple[int, int]) -> keras.Model:
     import keras
 
     inputs = keras.Input((*input_size, 3), name="pixels")
     features = _conv_norm(inputs, "stem", _STEM_CHANNELS, kernel=3, stride=2)
     features = keras.layers.ReLU(6.0, name="stem")(features)
-    index = 0
-    for stage, (repeats, kernel, stride, expansion, channels) in enumerate(_STAGES):
-        is_inner = 0 < stage < len(_STAGES) - 1
-        for repeat in range(math.ceil(repeats * variant.depth) if is_inner else repeats):
-            features = _block(
-                features,
-                f"block_{index}",
-                kernel=kernel,
-                stride=stride if repeat == 0 else 1,
-                expansion=expansion,
-                channels=_round_channels(channels * variant.width),
-            )
-            index += 1
+    for index, block in enumerate(_blocks(variant)):
+        features = _block(features, f"block_{index}", **block)
     features = _conv_norm(features, "head", _HEAD_CHANNELS, kernel=1, stride=1)
     features = keras.layers.ReLU(6.0, name="head")(features)
     return keras.Model(inputs, features, name=variant.name)

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from featx.checks import explain
+from featx.digests import arrays_sha256
 from featx.errors import BackboneError, printable
-from featx.files import arrays_sha256
 
 if TYPE_CHECKING:
     import keras

@@ -11,7 +11,14 @@ import keras
 import numpy as np
 import pytest
 
-from featx import BackboneError, BackboneSpec, list_backbones, load_backbone, register_backbone
+from featx import (
+    BackboneError,
+    BackboneSpec,
+    FeatureExtractor,
+    list_backbones,
+    load_backbone,
+    register_backbone,
+)
 from featx.features import backbones as module
 from featx.features.frozen import preprocess
 from tests.conftest import TINY, TINY_FEATURES, build_tiny
@@ -123,11 +130,40 @@ def test_weights_that_cannot_be_downloaded_say_what_to_do(monkeypatch, tmp_path)
 
 @pytest.mark.parametrize(
     ("name", "size", "message"),
-    [("VGG16", (16, 16), r"input_size=\(16, 16\)"), ("InceptionV3", (32, 32), "InceptionV3 cannot be built")],
+    [
+        ("VGG16", (16, 16), r"input_size=\(16, 16\) for VGG16; expected at least 32 x 32"),
+        ("MobileNetV2", (31, 40), "at least 32 x 32"),
+        ("InceptionV3", (32, 32), "at least 75 x 75"),
+        (TINY, (1, 1), r"input_size=\(1, 1\) for tiny.*pass another"),
+        (TINY, (4, 4), r"input_size=\(4, 4\) for tiny"),
+    ],
 )
-def test_an_input_too_small_for_the_network_is_refused(name, size, message):
+def test_an_input_too_small_for_the_network_is_refused_before_any_image(name, size, message):
     with pytest.raises(BackboneError, match=message):
-        _ = load_backbone(name, input_size=size, weights=None).model
+        FeatureExtractor(name, input_size=size, weights=None).fit()
+
+
+@pytest.mark.parametrize(("name", "size"), [("efficientnet_lite0", (1, 1)), ("MobileNetV2", (33, 70))])
+def test_an_input_of_another_size_works(name, size):
+    model = load_backbone(name, input_size=size, weights=None).model
+    features = model.predict_on_batch(np.full((1, *size, 3), 99, np.uint8))
+    assert features.shape == (1, 1280)
+    assert np.isfinite(features).all()
+
+
+def test_names_that_keras_makes_up_are_those_of_a_new_process():
+    def build(input_size, _):
+        inputs = keras.Input((*input_size, 3))
+        features = keras.layers.Conv2D(4, 3)(inputs)
+        return keras.Model(inputs, keras.layers.Conv2D(2, 3)(features))
+
+    keras.layers.Conv2D(1, 1)
+    spec = BackboneSpec("unnamed", build, "unit", (16, 16), 2, "random")
+    for random_state in (0, 1):
+        backbone = load_backbone(spec, taps=("conv2d",), weights=None, random_state=random_state)
+        assert backbone.feature_blocks == (("conv2d:avg", 4),)
+    # Outside, counting goes on.
+    assert keras.layers.Conv2D(1, 1).name not in {"conv2d", "conv2d_1"}
 
 
 @pytest.mark.parametrize("size", [224, (0, 5), (224,), (224.0, 224.0), "224"])
@@ -136,7 +172,13 @@ def test_a_size_that_is_none_is_refused(size):
         load_backbone(TINY, input_size=size)
 
 
-@pytest.mark.parametrize("options", [{"pooling": "mean"}, {"weights": "noisy"}, {"preprocessing": "keras"}])
+@pytest.mark.parametrize("pooling", ["mean", "", "avg+", None, "avg+avg", "max+gem+max"])
+def test_an_unknown_or_repeated_pooling_is_refused(pooling):
+    with pytest.raises(BackboneError, match=r"pooling=.*; expected"):
+        load_backbone(TINY, pooling)
+
+
+@pytest.mark.parametrize("options", [{"weights": "noisy"}, {"preprocessing": "keras"}])
 def test_an_unknown_choice_is_refused_with_the_choices(options):
     with pytest.raises(BackboneError, match="expected one of"):
         load_backbone(TINY, **options)
@@ -163,6 +205,13 @@ class TestOwnModels:
             9,
             3,
         )
+
+    def test_a_model_of_any_size_that_leaves_nothing_of_a_small_one_is_refused(self):
+        inputs = keras.Input((None, None, 3))
+        pooled = keras.Model(inputs, keras.layers.MaxPooling2D(4)(inputs))
+        for model, size in ((build_tiny((None, None), None), (4, 4)), (pooled, (3, 8))):
+            with pytest.raises(BackboneError, match=r"input_size=.*pass another"):
+                FeatureExtractor(model, preprocessing="unit", input_size=size).fit()
 
     def test_a_model_is_left_trainable(self):
         model = build_tiny((16, 16), None)

