@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from featx import FeatxWarning, load_backbone
-from featx.features.folding import fold_batch_norm
+from featx.features.folding import copy_model, fold_batch_norm
 from tests.conftest import make_images
 
 SIZE = (32, 32)
@@ -184,3 +184,80 @@ def test_weights_that_are_not_finite_are_left_for_the_extraction_to_report():
     model = network(lambda pixels: keras.layers.BatchNormalization()(keras.layers.Conv2D(4, 3)(pixels)))
     model.layers[-2].bias.assign(np.full(4, np.nan))
     assert not np.isfinite(features_of(fold_batch_norm(model))).any()
+
+
+# ---------------------------------------------------------------------- models of other things than images
+
+
+def model_of(shape, dtype, *layers):
+    """A user's own model of samples of this shape and type."""
+    inputs = features = keras.Input(shape, dtype=dtype)
+    for layer in layers:
+        features = type(layer).from_config(layer.get_config())(features)
+    return randomise(keras.Model(inputs, features))
+
+
+def samples_of(model, n_samples=3):
+    shape = tuple(9 if side is None else side for side in model.input_shape[1:])
+    rng = np.random.default_rng(1)
+    if model.inputs[0].dtype == "float32":
+        return rng.normal(size=(n_samples, *shape)).astype(np.float32)
+    return rng.integers(0, 7, (n_samples, *shape)).astype(model.inputs[0].dtype)
+
+
+@pytest.mark.parametrize(
+    ("shape", "layer"),
+    [
+        ((40, 7), keras.layers.Conv1D(8, 5, strides=2, use_bias=False)),
+        ((40, 7), keras.layers.DepthwiseConv1D(5, depth_multiplier=2)),
+        ((40, 7), keras.layers.SeparableConv1D(8, 5)),
+        ((6, 6, 6, 2), keras.layers.Conv3D(4, 3)),
+        ((30,), keras.layers.Dense(16, use_bias=False)),
+        ((40, 7), keras.layers.Dense(16)),
+    ],
+    ids=lambda value: value.name if isinstance(value, keras.layers.Layer) else str(value),
+)
+def test_a_model_of_arrays_is_folded_like_one_of_images(shape, layer):
+    model = model_of(shape, "float32", layer, keras.layers.BatchNormalization(), keras.layers.ReLU())
+    folded = fold_batch_norm(model)
+    assert n_norms(folded) == 0
+    samples = samples_of(model)
+    expected = model.predict_on_batch(samples)
+    np.testing.assert_allclose(
+        folded.predict_on_batch(samples), expected, rtol=0, atol=1e-5 * np.abs(expected).max()
+    )
+
+
+@pytest.mark.parametrize("dtype", ["int32", "int64", "uint8", "float32"])
+@pytest.mark.parametrize("length", [50, None], ids=["fixed", "any length"])
+def test_a_model_of_tokens_is_checked_with_tokens_that_it_knows(dtype, length):
+    # The vocabulary is smaller than a byte: noise of 0 to 255 would be refused by the embedding.
+    model = model_of(
+        (length,),
+        dtype,
+        keras.layers.Embedding(7, 8),
+        keras.layers.Dense(4),
+        keras.layers.BatchNormalization(),
+        keras.layers.GRU(5),
+    )
+    samples = np.abs(np.rint(samples_of(model))).clip(0, 6).astype(dtype)
+    expected = model.predict_on_batch(samples)
+    for other, n_left in ((fold_batch_norm(model), 0), (copy_model(model), 1)):
+        assert other is not model
+        assert n_norms(other) == n_left
+        np.testing.assert_allclose(other.predict_on_batch(samples), expected, atol=1e-6)
+
+
+def test_a_model_of_images_of_any_size_is_copied():
+    model = model_of((None, None, 3), "float32", keras.layers.Conv2D(4, 3, strides=32))
+    np.testing.assert_array_equal(features_of(copy_model(model)), features_of(model))
+
+
+def test_a_normalisation_that_takes_a_mask_is_left_as_it_is():
+    layers = [keras.layers.Embedding(7, 8, mask_zero=True), keras.layers.Dense(4)]
+    model = model_of((50,), "int32", *layers, keras.layers.BatchNormalization(), keras.layers.GRU(5))
+    assert fold_batch_norm(model) is model
+    samples = samples_of(model)
+    np.testing.assert_array_equal(
+        copy_model(model).predict_on_batch(samples), model.predict_on_batch(samples)
+    )
