@@ -83,11 +83,11 @@ def n_embedded(monkeypatch) -> list[int]:
     from featx.features.engines import KerasEngine
 
     counted: list[int] = []
-    original = KerasEngine.__call__
+    original = KerasEngine.start
 
     def count(self, images):
         counted.append(int(images.any(axis=(1, 2, 3)).sum()))
         return original(self, images)
 
-    monkeypatch.setattr(KerasEngine, "__call__", count)
+    monkeypatch.setattr(KerasEngine, "start", count)
     return counted

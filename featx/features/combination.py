@@ -172,6 +172,8 @@ def combine_features(
     """
     named = {"features": feature_sets} if isinstance(feature_sets, FeatureSet) else feature_sets
     aligned = align_features(named)
-    n_unlabelled = int((aligned.y == UNLABELLED).sum()) if labelled else 0
+    # Samples, of which each may have several views.
+    without = {aligned.sample_ids[row] for row in np.flatnonzero(aligned.y == UNLABELLED)}
+    n_unlabelled = len(without) if labelled else 0
     # Taking all rows would copy every list for nothing.
     return Combination(aligned.labelled() if n_unlabelled else aligned, n_unlabelled)

@@ -2,37 +2,46 @@
 
 from __future__ import annotations
 
-import os
+import dataclasses
+import math
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from functools import partial
 from time import perf_counter
 from typing import Any, Literal
 
 import numpy as np
-from sklearn.base import clone
 
 from featx.checks import check_choice, check_positive, explain
 from featx.errors import SourceError, StoreError
-from featx.features.extractor import FeatureExtractor
-from featx.features.feature_set import DTYPES, Dtype, FeatureSet, Rows
+from featx.features.difference import Embedded, precision_difference
+from featx.features.engine_choice import choose_engine
+from featx.features.engine_decisions import EngineRequest, reference_engine
+from featx.features.engines import available_cpus
+from featx.features.feature_set import DTYPES, Dtype, FeatureSet
+from featx.features.fingerprint import ExtractionSpec
 from featx.features.pipeline import decode_ahead
+from featx.features.precision_difference import PrecisionDifference
+from featx.features.preparation import Preparation, preparation_of
+from featx.features.recipe import ExtractionRecipe
+from featx.features.rows import Rows
 from featx.features.run import ExtractionRun
 from featx.features.store import FeatureStore
 from featx.files import StrPath
 from featx.images.base import ImageSource
-from featx.images.sources import as_source
 from featx.progress import progress_bar
 
 OnError = Literal["raise", "skip"]
 
-# Decoded images kept ahead of the forward pass, in batches: enough to ride out a few large files.
-_BATCHES_AHEAD = 4
+# What is decoded ahead of the forward pass. So much that the threads go on while the engine starts.
+_BYTES_AHEAD = 192 * 2**20
+_MAX_AHEAD = 2_048
 
 
 def extract(
     source: Any,
-    extractor: FeatureExtractor | str = "efficientnet_lite0",
+    extractor: ExtractionRecipe | str = "efficientnet_lite0",
     *,
     store: StrPath | FeatureStore | None = "cache",
     dtype: Dtype = "float32",
@@ -40,13 +49,15 @@ def extract(
     on_error: OnError = "raise",
     workers: int | None = None,
     verbose: int = 0,
+    measure_precision: bool = True,
 ) -> FeatureSet:
     """Embed every image of a source, taking from the store what is there.
 
     Parameters
     ----------
     source : ImageSource, path-like, sequence of path-like, ndarray, or data set
-        Anything that `featx.as_source` takes.
+        Anything that `featx.as_source` takes; for an extractor with ``inputs="arrays"``, that
+        `featx.as_value_source` takes.
     extractor : FeatureExtractor or str, default="efficientnet_lite0"
         What to extract; a string is a backbone's name.
     store : path-like, FeatureStore or None, default="cache"
@@ -62,6 +73,9 @@ def extract(
         Threads that decode; by default one for each processor.
     verbose : int, default=0
         1 shows a progress bar where stderr is a terminal.
+    measure_precision : bool, default=True
+        In another precision than float32, measure once for a data set what that changes, and keep it in the
+        result's ``difference``.
 
     Returns
     -------
@@ -79,6 +93,7 @@ def extract(
     Examples
     --------
     >>> images = np.zeros((3, 32, 32, 3), np.uint8)
+    >>> from featx import FeatureExtractor
     >>> extractor = FeatureExtractor("MobileNetV2", input_size=(32, 32), weights=None)
     >>> features = extract(images, extractor, store=getfixture("tmp_path"))
     >>> features.X.shape, features.report.n_computed, features.report.n_cached
@@ -87,51 +102,93 @@ def extract(
     started = perf_counter()
     check_choice("on_error", on_error, ("raise", "skip"), SourceError)
     check_choice("dtype", dtype, DTYPES, SourceError)
-    n_threads = _available_cpus() if workers is None else workers
+    n_threads = available_cpus() if workers is None else workers
     check_positive("workers", n_threads, SourceError)
-    source = as_source(source)
-    chosen = FeatureExtractor(extractor) if isinstance(extractor, str) else extractor
+    chosen = ExtractionRecipe(extractor) if isinstance(extractor, str) else extractor
     if not hasattr(chosen, "spec_"):
-        chosen = clone(chosen).fit()
-    spec = chosen.spec_
+        chosen = type(chosen)(**chosen.parameters()).fit()
+    source = chosen.source_of(source)
+    spec, preparation = chosen.spec_, chosen.preparation
     with _opened(store) as opened:
-        shards = opened.open(spec, resume=resume)
-        run = ExtractionRun(source, shards, chosen.compile, chosen.batch_size, on_error)
-        n_ahead = _BATCHES_AHEAD * chosen.batch_size
-        samples = decode_ahead(source, spec.input_size, run.is_known, n_threads, n_ahead)
-        with progress_bar("Embedding", len(source), verbose, "images") as advance:
+        shards = opened.open(spec.of_one_view(), resume=resume)
+        request = EngineRequest(
+            chosen.engine,
+            spec.precision,
+            chosen.fixed_batch_size,
+            lambda: chosen.backbone_.folded,
+            None if store is None else shards.directory,
+            len(source) * spec.n_views,
+        )
+        run = ExtractionRun(source, shards, partial(choose_engine, request), request.n_first, on_error)
+        n_ahead = _n_ahead(preparation, request.n_first, spec.n_views)
+        samples = decode_ahead(source, preparation, run.is_known, n_threads, n_ahead)
+        with closing(samples), progress_bar("Embedding", len(source), verbose, "images") as advance:
             run.execute(samples, advance)
-        features = _feature_set(source, run, dtype)
-        features.report = run.report(perf_counter() - started)
+        features = _feature_set(source, run, spec, dtype)
+        if measure_precision and spec.precision != "float32":
+            features.difference = _difference(source, run, chosen, request)
+        report = run.report(perf_counter() - started)
+        features.report = dataclasses.replace(report, n_views=spec.n_views)
         if store is None:
             # The store vanishes with this block.
             _ = features.X
     return features
 
 
-def _feature_set(source: ImageSource, run: ExtractionRun, dtype: Dtype) -> FeatureSet:
+def _n_ahead(preparation: Preparation, n_first: int, n_views: int) -> int:
+    """Samples to prepare ahead: a batch at least, and as many as memory is meant for."""
+    sample_bytes = math.prod(preparation.shape) * preparation.dtype.itemsize * n_views
+    return max(1, n_first // n_views, min(_MAX_AHEAD, _BYTES_AHEAD // sample_bytes))
+
+
+def _feature_set(source: ImageSource, run: ExtractionRun, spec: ExtractionSpec, dtype: Dtype) -> FeatureSet:
     kept = [index for index in range(len(source)) if index not in run.failures]
     if not kept:
         first = run.failures[0]
         received = f"{len(source)} images of which none is usable ({first.sample_id}: {first.reason})"
         raise SourceError(explain(received, "at least one", "check the images"))
     digests = [str(run.digests[index]) for index in kept]
-    groups = None if source.groups is None else [source.groups[index] for index in kept]
-
-    read_rows = run.shards.reader(digests)
+    groups = merge_groups(
+        None if source.groups is None else [source.groups[index] for index in kept], digests
+    )
+    preparation, n_views = preparation_of(spec), spec.n_views
+    read_rows = run.shards.reader([row for digest in digests for row in preparation.addresses(digest)])
 
     def read(start: int, stop: int) -> np.ndarray:
         return to_dtype(read_rows(start, stop), dtype)
 
+    def each_view(values: list[str]) -> list[str]:
+        return values if n_views == 1 else [value for value in values for _ in range(n_views)]
+
     return FeatureSet(
-        Rows((len(kept), run.shards.spec.n_features), dtype, read),
-        source.labels[kept],
-        sample_ids=[source.sample_ids[index] for index in kept],
+        Rows((len(kept) * n_views, spec.n_features), dtype, read),
+        np.repeat(source.labels[kept], n_views),
+        sample_ids=each_view([source.sample_ids[index] for index in kept]),
         class_names=source.class_names,
-        groups=merge_groups(groups, digests),
-        image_sha256=digests,
-        spec=run.shards.spec,
+        groups=each_view(groups),
+        image_sha256=each_view(digests),
+        view=np.tile(np.arange(n_views, dtype=np.int32), len(kept)),
+        spec=spec,
     )
+
+
+def _difference(
+    source: ImageSource, run: ExtractionRun, chosen: ExtractionRecipe, request: EngineRequest
+) -> PrecisionDifference:
+    started = perf_counter()
+    digests = {index: str(digest) for index, digest in enumerate(run.digests) if index not in run.failures}
+
+    def read_features(images: Sequence[str]) -> np.ndarray:
+        return run.shards.reader(images)(0, len(images))
+
+    difference = precision_difference(
+        Embedded(source, digests, chosen.preparation, read_features),
+        run.shards.directory,
+        request.precision,
+        partial(reference_engine, request),
+    )
+    run.stages["compare"] += perf_counter() - started
+    return difference
 
 
 def to_dtype(features: np.ndarray, dtype: str) -> np.ndarray:
@@ -197,8 +254,3 @@ def _opened(store: StrPath | FeatureStore | None) -> Iterator[FeatureStore]:
             yield FeatureStore(root)
     else:
         yield store if isinstance(store, FeatureStore) else FeatureStore(store)
-
-
-def _available_cpus() -> int:
-    # A container's or a batch system's share, not the machine's count.
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

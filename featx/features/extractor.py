@@ -1,34 +1,20 @@
-"""The choice of what is extracted: a scikit-learn transformer from images to features."""
+"""The choice of what is extracted as a scikit-learn transformer, from images to features."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
-from featx.checks import check_choice, check_positive, check_seed, explain
-from featx.errors import BackboneError, StoreMismatchError
-from featx.features.backbones import load_backbone
-from featx.features.engines import ENGINES, KerasEngine, compile_engine
-from featx.features.fingerprint import ExtractionSpec
-from featx.features.frozen import OWN, Backbone, BackboneSpec, Weights, described_architecture
-from featx.features.keras_models import weights_digest
-from featx.features.store import FeatureStore
-from featx.files import StrPath
-from featx.images.decoding import RESIZE_RULE, pixels_sha256
-from featx.images.sources import as_source
-
-if TYPE_CHECKING:
-    import keras
+from featx.checks import explain
+from featx.errors import BackboneError
+from featx.features.recipe import ExtractionRecipe
 
 
-class FeatureExtractor(TransformerMixin, BaseEstimator):
-    """Embeds images with a frozen backbone.
+class FeatureExtractor(TransformerMixin, ExtractionRecipe, BaseEstimator):
+    """Embeds images, or arrays of any kind, with a frozen backbone.
 
     As a transformer it takes anything that `featx.as_source` takes and returns features. With a
     ``store``, no image is embedded twice, in whatever folds and pipelines it comes along.
@@ -37,29 +23,37 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
     ----------
     backbone : str, path-like, BackboneSpec or keras.Model, default="efficientnet_lite0"
         A registered name (`featx.list_backbones`), a ``.keras`` file, or a model of your own.
-    pooling : {"avg", "max", "avg+max", "none"}, default="avg"
-        How feature maps become vectors; "none" flattens them.
+    pooling : str, default="avg"
+        How feature maps become vectors: "avg", "max", "gem" (the generalized mean with the exponent 3), or
+        "none", which flattens them; several joined by "+", such as "avg+max", stand side by side.
     taps : sequence of str, default=()
-        Names of inner layers to keep in place of the output; "top" stands for the output.
+        Names of inner layers to keep in place of the output (`featx.list_taps`); "top" stands for the
+        output. A tap may have a pooling of its own: ``"block_10:max"``.
     input_size : tuple of int, optional
-        (height, width) that images are resized to, in pixels; by default the backbone's own.
+        (height, width) that images are resized to, in pixels; by default the backbone's own. Of arrays, the
+        shape of one sample, where the model leaves it open.
     weights : {"imagenet", None}, default="imagenet"
         None initialises at random, the same way for the same ``random_state``.
     preprocessing : str, default="auto"
         "auto" is the registered backbone's own; a model of your own needs one of "none", "unit", "tf",
         "torch", "caffe", "lite" (`featx.features.frozen.PREPROCESSING`).
+    inputs : {"images", "arrays"}, default="images"
+        What samples are. A model of your own may take arrays of any shape and type, such as spectrograms,
+        token ids or rows of a table: anything that `featx.as_value_source` takes, as it is.
     n_views : int, default=1
-        Views of each image. Only 1, the image itself, is computed so far.
-    batch_size : int, default=32
-        Images in a forward pass.
-    precision : {"float32"}, default="float32"
-        Of the forward pass.
-    engine : {"auto", "keras"}, default="auto"
-        What runs the forward pass.
+        Views of each image, each a row of its group. The first is the image itself.
+    views : str or sequence of str, default=("flip", "crop")
+        What the other views are made by: any of "flip", "quarter_turn", "crop", "shift", "zoom", "colour".
+    batch_size : int or "auto", default=32
+        Images in a forward pass. "auto" doubles 32 for as long as that is faster and fits.
+    precision : {"float32", "bfloat16", "float16", "auto"}, default="float32"
+        Of the forward pass; it is in the spec. "auto" is bfloat16 where the hardware has it.
+    engine : {"auto", "keras", "onnx", "openvino"}, default="auto"
+        What runs the forward pass; "auto" is the fastest that is installed and gives Keras's features.
     store : path-like or FeatureStore, optional
         Where features are kept. None keeps them nowhere: every call embeds anew.
     random_state : int, optional
-        Seed of weights initialised at random.
+        Seed of weights initialised at random, and of the views.
 
     Attributes
     ----------
@@ -78,68 +72,13 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
     (8,)
     """
 
-    def __init__(
-        self,
-        backbone: str | os.PathLike[str] | BackboneSpec | keras.Model = "efficientnet_lite0",
-        *,
-        pooling: str = "avg",
-        taps: Sequence[str] = (),
-        input_size: tuple[int, int] | None = None,
-        weights: Weights = "imagenet",
-        preprocessing: str = "auto",
-        n_views: int = 1,
-        batch_size: int = 32,
-        precision: str = "float32",
-        engine: str = "auto",
-        store: StrPath | FeatureStore | None = None,
-        random_state: int | None = None,
-    ) -> None:
-        self.backbone = backbone
-        self.pooling = pooling
-        self.taps = taps
-        self.input_size = input_size
-        self.weights = weights
-        self.preprocessing = preprocessing
-        self.n_views = n_views
-        self.batch_size = batch_size
-        self.precision = precision
-        self.engine = engine
-        self.store = store
-        self.random_state = random_state
-
-    def fit(self, X: Any = None, y: Any = None) -> FeatureExtractor:  # noqa: ARG002 - scikit-learn's signature
-        """Check the parameters and find out what will be extracted; no image is looked at.
-
-        Parameters
-        ----------
-        X, y : ignored
-
-        Returns
-        -------
-        self
-
-        Raises
-        ------
-        BackboneError
-            When a parameter is not usable.
-        """
-        check_positive("batch_size", self.batch_size, BackboneError)
-        check_choice("n_views", self.n_views, (1,), BackboneError)
-        check_choice("precision", self.precision, ("float32",), BackboneError)
-        check_choice("engine", self.engine, ENGINES, BackboneError)
-        check_seed("random_state", self.random_state, BackboneError)
-        self._backbone = self._load_backbone()
-        self.spec_ = _make_spec(self._backbone, self)
-        self.n_features_out_ = self.spec_.n_features
-        return self
-
     def transform(self, X: Any) -> np.ndarray:
         """Embed images.
 
         Parameters
         ----------
         X : ImageSource, path-like, sequence of path-like, ndarray, or data set
-            n_samples images: anything that `featx.as_source` takes.
+            n_samples images or arrays: anything that `source_of` takes.
 
         Returns
         -------
@@ -149,12 +88,18 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         ------
         DecodeError
             At the first image that cannot be read: a transformer may not drop rows.
+        BackboneError
+            With several views: a transformer may not add rows either.
         """
         # `extract` takes an extractor and an extractor is a way to call it: one of them imports late.
         from featx.features.extraction import extract
 
         check_is_fitted(self)
-        return extract(as_source(X).without_labels(), self, store=self.store).X
+        if self.spec_.n_views > 1:
+            received = f"n_views={self.spec_.n_views} in a transformer"
+            raise BackboneError(explain(received, "one row an image", "pass the extractor to featx.extract"))
+        source = self.source_of(X).without_labels()
+        return extract(source, self, store=self.store, measure_precision=False).X
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:  # noqa: ARG002 - scikit-learn's
         """Names of the columns: ``<tap>:<pooling>_<index>``.
@@ -167,97 +112,6 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         blocks = self.spec_.feature_blocks
         return np.array(
             [f"{name}_{column}" for name, width in blocks for column in range(width)], dtype=object
-        )
-
-    @classmethod
-    def from_spec(
-        cls, spec: ExtractionSpec, backbone: StrPath | BackboneSpec | keras.Model | None = None, **params: Any
-    ) -> FeatureExtractor:
-        """An extractor that gives features of this spec.
-
-        Parameters
-        ----------
-        spec : ExtractionSpec
-            Of a feature file or a saved model.
-        backbone : path-like, BackboneSpec or keras.Model, optional
-            Needed when the features came from a model of your own.
-        **params
-            Further parameters, such as ``batch_size`` and ``store``.
-
-        Returns
-        -------
-        FeatureExtractor
-            Fitted.
-
-        Raises
-        ------
-        StoreMismatchError
-            When this installation gives other features; the message shows the fields that differ.
-
-        Examples
-        --------
-        >>> spec = FeatureExtractor("efficientnet_lite0", pooling="max").fit().spec_
-        >>> FeatureExtractor.from_spec(spec).pooling
-        'max'
-        """
-        if spec.weights == OWN and backbone is None:
-            received = "features of a model of your own"
-            raise BackboneError(
-                explain(received, "that model", "pass backbone=... (a keras.Model or .keras file)")
-            )
-        extractor = cls(
-            spec.backbone if backbone is None else backbone,
-            pooling=spec.pooling,
-            taps=spec.taps,
-            input_size=spec.input_size,
-            weights=None if spec.weights == "random" else "imagenet",
-            preprocessing=spec.preprocessing,
-            random_state=spec.weights_seed,
-            **params,
-        ).fit()
-        if differences := extractor.spec_.differences(spec):
-            message = (
-                "this installation would extract other features; install what made them, or extract anew"
-            )
-            raise StoreMismatchError(message, differences)
-        return extractor
-
-    @property
-    def backbone_(self) -> Backbone:
-        """The frozen backbone, loaded on first use.
-
-        Raises
-        ------
-        StoreMismatchError
-            When a model of your own is no longer the one that `fit` saw.
-        """
-        if not hasattr(self, "_backbone"):
-            self._backbone = self._load_backbone()
-        if self._backbone.weights == OWN:
-            self._check_unchanged(self._backbone.base)
-        return self._backbone
-
-    def compile(self) -> KerasEngine:
-        """The engine that runs the forward pass, built on first use."""
-        return compile_engine(self.engine, self.backbone_.folded, self.batch_size)
-
-    def _check_unchanged(self, base: keras.Model) -> None:
-        """Features of a model that was trained on, or replaced on disk, must not go under the old key."""
-        now = replace(
-            self.spec_, weights_sha256=weights_digest(base), architecture=described_architecture(base)
-        )
-        if differences := now.differences(self.spec_):
-            raise StoreMismatchError("the model changed since fit; fit the extractor again", differences)
-
-    def _load_backbone(self) -> Backbone:
-        return load_backbone(
-            self.backbone,
-            self.pooling,
-            self.taps,
-            self.input_size,
-            weights=self.weights,
-            preprocessing=self.preprocessing,
-            random_state=self.random_state,
         )
 
     def __sklearn_clone__(self) -> FeatureExtractor:
@@ -280,23 +134,3 @@ def tags_for_images(tags: Any) -> Any:
     tags.input_tags.string = True
     tags.no_validation = True
     return tags
-
-
-def _make_spec(backbone: Backbone, extractor: FeatureExtractor) -> ExtractionSpec:
-    return ExtractionSpec(
-        # What Keras or a user calls a model says nothing about its features.
-        backbone=OWN if backbone.weights == OWN else backbone.spec.name,
-        architecture=backbone.architecture,
-        weights=backbone.weights,
-        weights_seed=backbone.weights_seed,
-        weights_sha256=backbone.weights_sha256,
-        preprocessing=backbone.spec.preprocess,
-        input_size=backbone.input_size,
-        resize_rule=RESIZE_RULE,
-        pixels_sha256=pixels_sha256(),
-        pooling=backbone.pooling,
-        taps=backbone.taps,
-        feature_blocks=backbone.feature_blocks,
-        n_views=extractor.n_views,
-        precision=extractor.precision,
-    )

@@ -7,7 +7,8 @@ The file is plain HDF5 that h5py alone reads::
     /sample_ids    (n_samples,) UTF-8         /groups  (n_samples,) UTF-8
     /view          (n_samples,) int32         /image_sha256  (n_samples,) ASCII
     attributes     class_names, extraction_spec (JSON), feature_blocks (JSON: name, start, stop),
-                   format_version, featx_version, features_sha256, metadata_sha256
+                   format_version, featx_version, features_sha256, metadata_sha256, and where another
+                   precision than float32 was measured against it, precision_difference (JSON)
 
 The two digests cover every byte that has a meaning, and are checked on loading. The file depends on the
 features, the samples and the version of featx alone, so the same work gives the same file.
@@ -17,11 +18,8 @@ To change the layout, raise `FORMAT_VERSION` and keep reading the versions befor
 
 from __future__ import annotations
 
-import dataclasses
-import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -29,51 +27,23 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 
 from featx import __version__
-from featx.checks import check_choice, explain, suggest
+from featx.checks import check_choice, explain
+from featx.digests import arrays_sha256
 from featx.errors import StoreCorruptError, StoreError
 from featx.features.fingerprint import ExtractionSpec, column_ranges
-from featx.files import StrPath, arrays_sha256, atomic_writer, check_target
+from featx.features.precision_difference import PrecisionDifference
+from featx.features.rows import Rows, features_digest
+from featx.features.tap_names import choose_blocks, narrowed_spec
+from featx.files import StrPath, atomic_writer, check_target
 from featx.hdf5 import add_dataset, create_hdf5, fixed_strings, open_foreign_hdf5
 from featx.images.base import UNLABELLED
 
 FORMAT_VERSION = 1
 DTYPES = ("float32", "float16")
-_BLOCK_BYTES = 4 * 2**20
+
+_DIFFERENCE = "precision_difference"
 
 Dtype: TypeAlias = Literal["float32", "float16"]
-
-
-@dataclass(frozen=True)
-class Rows:
-    """A feature matrix that is read in blocks of rows.
-
-    Parameters
-    ----------
-    shape : tuple of int
-        (n_samples, n_features).
-    dtype : str
-    read : callable
-        ``read(start, stop)`` returns these rows.
-    sha256 : str, optional
-        What `features_digest` must give for them.
-    """
-
-    shape: tuple[int, int]
-    dtype: str
-    read: Callable[[int, int], np.ndarray]
-    sha256: str | None = None
-
-    def blocks(self) -> Iterator[tuple[int, np.ndarray]]:
-        """Every row in order, in blocks of bounded size, each with its first row's index."""
-        n_samples, n_features = self.shape
-        step = max(1, _BLOCK_BYTES // max(1, n_features * 4))
-        digest = features_digest(self.shape, self.dtype)
-        for start in range(0, n_samples, step):
-            block = np.ascontiguousarray(self.read(start, min(start + step, n_samples)), dtype=self.dtype)
-            digest.update(block.reshape(-1).view(np.uint8).data)
-            yield start, block
-        if self.sha256 is not None and digest.hexdigest() != self.sha256:
-            raise StoreCorruptError("the features are not the ones that were saved; extract them anew")
 
 
 class FeatureSet:
@@ -104,6 +74,8 @@ class FeatureSet:
         As given, the lists as lists.
     report : ExtractionReport or None
         Of the run that made it.
+    difference : PrecisionDifference or None
+        What computing in another precision than float32 changed, where that was measured.
 
     Examples
     --------
@@ -138,6 +110,7 @@ class FeatureSet:
         self.view = np.zeros(n_samples, np.int32) if view is None else np.asarray(view, np.int32)
         self.spec = spec
         self.report: Any = None
+        self.difference: PrecisionDifference | None = None
         self._check()
 
     def __len__(self) -> int:
@@ -171,22 +144,29 @@ class FeatureSet:
             else column_ranges(self.spec.feature_blocks)
         )
 
-    def select(self, taps: Sequence[str]) -> FeatureSet:
-        """The columns of some taps, in the order given; no image is embedded for it.
+    def select(
+        self, taps: Sequence[str] | None = None, *, poolings: Sequence[str] | None = None
+    ) -> FeatureSet:
+        """The columns of some taps and poolings, in the order given; no image is embedded for it.
 
         Parameters
         ----------
-        taps : sequence of str
-            Names of taps that were extracted; "top" is the network's output.
+        taps : sequence of str, optional
+            Taps that were extracted ("top" is the network's output), or blocks of one, ``"top:avg"``; by
+            default every tap.
+        poolings : sequence of str, optional
+            Of those taps that do not name theirs; by default every pooling that a tap has.
 
         Returns
         -------
         FeatureSet
+            Its spec is the one of an extractor that is asked for these columns alone, so that a model
+            fitted on them embeds new images through no more than these.
 
         Raises
         ------
         StoreError
-            When a tap is not among those that were extracted.
+            When a block is not among those that were extracted, or is asked for twice.
 
         Examples
         --------
@@ -194,19 +174,18 @@ class FeatureSet:
         >>> from featx import FeatureExtractor
         >>> spec = FeatureExtractor("efficientnet_lite0").fit().spec_
         >>> spec = dataclasses.replace(spec, taps=("a", "b"), feature_blocks=(("a:avg", 1), ("b:avg", 2)))
-        >>> FeatureSet(np.arange(6, dtype=np.float32).reshape(2, 3), spec=spec).select(["b"]).X
+        >>> features = FeatureSet(np.arange(6, dtype=np.float32).reshape(2, 3), spec=spec)
+        >>> features.select(["b:avg"]).X
         array([[1., 2.],
                [4., 5.]], dtype=float32)
+        >>> features.select(poolings=["avg"]).n_features
+        3
         """
-        blocks = () if self.spec is None else self.spec.feature_blocks
-        known = [name.rpartition(":")[0] for name, _ in blocks]
-        for tap in taps:
-            if tap not in known:
-                raise StoreError(explain(f"the tap {tap!r}", "one that was extracted", suggest(tap, known)))
-        chosen = [block for tap in taps for block in blocks if block[0].rpartition(":")[0] == tap]
-        columns = np.concatenate([np.arange(*self.feature_blocks[name]) for name, _ in chosen])
-        spec = self.spec and dataclasses.replace(self.spec, taps=tuple(taps), feature_blocks=tuple(chosen))
-        return FeatureSet(self.X[:, columns], spec=spec, **self._samples())
+        names = choose_blocks([] if self.spec is None else [*self.feature_blocks], taps, poolings)
+        columns = np.concatenate([np.arange(*self.feature_blocks[name]) for name in names])
+        return FeatureSet(
+            self.X[:, columns], spec=self.spec and narrowed_spec(self.spec, names), **self._samples()
+        )
 
     def save(self, path: StrPath) -> None:
         """Write one HDF5 file; it appears complete or not at all.
@@ -226,9 +205,10 @@ class FeatureSet:
         with atomic_writer(path) as file, create_hdf5(file) as hdf5:
             dataset = add_dataset(hdf5, "features", self._rows.shape, self._rows.dtype)
             digest = features_digest(self._rows.shape, self._rows.dtype)
-            for start, block in self._rows.blocks():
+            # A chunk that is written in two parts is checked and digested twice.
+            rows_a_chunk = 1 if dataset.chunks is None else dataset.chunks[0]
+            for start, block in self._rows.blocks(digest, multiple_of=rows_a_chunk):
                 dataset[start : start + len(block)] = block
-                digest.update(block.reshape(-1).view(np.uint8).data)
             for name, column in columns.items():
                 add_dataset(hdf5, name, column.shape, column.dtype)[:] = column
             attributes = self._attributes()
@@ -294,6 +274,8 @@ class FeatureSet:
         }
         names = ("class_names", "extraction_spec", "feature_blocks", "format_version", "featx_version")
         attributes = {name: file.attrs[name] for name in names}
+        if _DIFFERENCE in file.attrs:
+            attributes[_DIFFERENCE] = file.attrs[_DIFFERENCE]
         if _metadata_digest(columns, attributes) != _text(file.attrs["metadata_sha256"]):
             raise StoreCorruptError(f"{path} is damaged: its labels or names are not those that were saved")
         dataset, spec = file["features"], _text(attributes["extraction_spec"])
@@ -304,7 +286,7 @@ class FeatureSet:
             _text(file.attrs["features_sha256"]),
         )
         check_choice("dtype", rows.dtype, DTYPES, StoreCorruptError)
-        return cls(
+        features = cls(
             rows,
             columns["labels"],
             sample_ids=_decoded(columns["sample_ids"]),
@@ -314,6 +296,9 @@ class FeatureSet:
             view=columns["view"],
             spec=ExtractionSpec.from_json(spec) if spec else None,
         )
+        if _DIFFERENCE in attributes:
+            features.difference = PrecisionDifference.from_json(_text(attributes[_DIFFERENCE]))
+        return features
 
     def _columns(self) -> dict[str, np.ndarray]:
         return {
@@ -332,6 +317,7 @@ class FeatureSet:
             "feature_blocks": np.bytes_(json.dumps(blocks)),
             "format_version": np.int64(FORMAT_VERSION),
             "featx_version": np.bytes_(__version__),
+            **({} if self.difference is None else {_DIFFERENCE: np.bytes_(self.difference.to_json())}),
         }
 
     def _samples(self) -> dict[str, Any]:
@@ -351,11 +337,6 @@ class FeatureSet:
         if self.spec is not None and self.spec.n_features != n_features:
             received = f"{n_features} features"
             raise StoreError(explain(received, f"the spec's {self.spec.n_features}", "extract them anew"))
-
-
-def features_digest(shape: tuple[int, int], dtype: str) -> Any:
-    """A SHA-256 to be fed with a feature matrix's rows, in order."""
-    return hashlib.sha256(f"features {shape} {dtype}\n".encode())
 
 
 def _rows_of_array(X: np.ndarray) -> Rows:

@@ -3,7 +3,8 @@
 Two extractions with equal specs give equal features (float32 engines agree to 1e-5), and features
 are reused across them; if anything that changes a feature differs, so does the key. Batch size, engine
 and backend are not in the spec: batches are padded to one size and every engine answers alike, so they
-are recorded with each shard instead.
+are recorded with each shard instead. Views are in the spec and not in the key: each view is a row of its
+own with an address of its own, so more views cost only the new ones.
 """
 
 from __future__ import annotations
@@ -19,8 +20,13 @@ from featx.checks import explain
 from featx.errors import StoreError
 
 #: Raise it when a field is added, dropped or changes its meaning: old caches are then never reused.
-SPEC_VERSION = 1
+SPEC_VERSION = 2
+_READABLE_VERSIONS = (1, 2)
+_NEW_IN_VERSION_2 = ("views", "inputs", "input_dtype")
 KEY_DIGITS = 12
+
+#: What a backbone takes: images, or arrays as they are.
+INPUTS = ("images", "arrays")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,9 +48,10 @@ class ExtractionSpec:
     preprocessing : str
         What happens to uint8 pixels before the network.
     input_size : tuple of int
-        (height, width), in pixels.
+        (height, width), in pixels; of arrays, the shape of one sample.
     resize_rule, pixels_sha256 : str
-        How images are resized, and what this installation's decoder makes of reference images.
+        How images are resized, and what this installation's decoder makes of reference images. Empty for
+        arrays.
     pooling : str
         How feature maps become vectors.
     taps : tuple of str
@@ -53,10 +60,16 @@ class ExtractionSpec:
         Name and width of each block of columns, in order.
     n_views : int
         Augmented views of each image; 1 is the image itself.
+    views : tuple of str
+        What the views are made by; empty for the image itself.
     view_seed : int or None
         Seed of the views.
-    precision : str
+    precision : {"float32", "bfloat16", "float16"}
         Of the forward pass.
+    inputs : {"images", "arrays"}
+        What a sample is.
+    input_dtype : str
+        Type of what the network is given.
     version : int
         `SPEC_VERSION`.
 
@@ -76,15 +89,18 @@ class ExtractionSpec:
     weights_seed: int | None
     weights_sha256: str
     preprocessing: str
-    input_size: tuple[int, int]
+    input_size: tuple[int, ...]
     resize_rule: str
     pixels_sha256: str
     pooling: str
     taps: tuple[str, ...]
     feature_blocks: tuple[tuple[str, int], ...]
     n_views: int = 1
+    views: tuple[str, ...] = ()
     view_seed: int | None = None
     precision: str = "float32"
+    inputs: str = "images"
+    input_dtype: str = "uint8"
     version: int = SPEC_VERSION
 
     @property
@@ -94,8 +110,8 @@ class ExtractionSpec:
 
     @property
     def key(self) -> str:
-        """SHA-256 of `to_json`, as 64 hexadecimal digits."""
-        return hashlib.sha256(self.to_json().encode()).hexdigest()
+        """SHA-256 of `to_json` of one view, as 64 hexadecimal digits."""
+        return hashlib.sha256(self.of_one_view().to_json().encode()).hexdigest()
 
     @property
     def directory_name(self) -> str:
@@ -104,9 +120,17 @@ class ExtractionSpec:
         safe = re.sub(r"[^A-Za-z0-9_-]+", "_", self.backbone)[-60:]
         return f"{safe}-{self.key[:KEY_DIGITS]}"
 
+    def of_one_view(self) -> ExtractionSpec:
+        """The spec of the images themselves: what a store keeps, whatever views are asked for."""
+        return dataclasses.replace(self, n_views=1, views=(), view_seed=None)
+
     def to_json(self) -> str:
         """The spec as canonical JSON: sorted, without spaces, so that equal specs give equal text."""
-        return json.dumps(dataclasses.asdict(self), sort_keys=True, separators=(",", ":"))
+        fields = dataclasses.asdict(self)
+        if self.version == 1:
+            # What an older featx wrote keeps its text, and so its key.
+            fields = {name: value for name, value in fields.items() if name not in _NEW_IN_VERSION_2}
+        return json.dumps(fields, sort_keys=True, separators=(",", ":"))
 
     @classmethod
     def from_json(cls, text: str) -> ExtractionSpec:
@@ -119,11 +143,12 @@ class ExtractionSpec:
         """
         try:
             fields = json.loads(text)
-            if fields["version"] != SPEC_VERSION:
+            if fields["version"] not in _READABLE_VERSIONS:
                 received = f"an extraction spec of version {fields['version']}"
                 raise StoreError(explain(received, f"version {SPEC_VERSION}", "extract the features anew"))
             fields["input_size"] = tuple(fields["input_size"])
             fields["taps"] = tuple(fields["taps"])
+            fields["views"] = tuple(fields.get("views", ()))
             fields["feature_blocks"] = tuple(
                 (str(name), int(width)) for name, width in fields["feature_blocks"]
             )

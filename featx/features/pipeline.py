@@ -7,19 +7,19 @@ only save it time. How far they run ahead is bounded, and so is memory.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from time import perf_counter
 
 import numpy as np
 
 from featx.errors import DecodeError
+from featx.features.preparation import Preparation
 from featx.images.base import ImageSource, RawImage
-from featx.images.decoding import content_sha256, load_image
 
 # Images a task: enough that scheduling costs nothing beside them, few enough to keep every thread busy.
-_IMAGES_PER_TASK = 8
+_IMAGES_PER_TASK = 16
 
 
 @dataclass(slots=True)
@@ -31,8 +31,10 @@ class Sample:
     sample_id : str
     image_sha256 : str or None
         None when its content could not be read.
-    pixels : ndarray of shape (height, width, 3), uint8, or None
-        None when it failed, or when its digest was known already.
+    addresses : tuple of str
+        Of its rows in the store, one a view.
+    inputs : dict of str to ndarray
+        What the network is given, by address; without what was known already.
     error : DecodeError or None
     stage : {"read", "decode"}
         How far it came.
@@ -42,29 +44,35 @@ class Sample:
 
     sample_id: str
     image_sha256: str | None = None
-    pixels: np.ndarray | None = None
+    addresses: tuple[str, ...] = ()
+    inputs: dict[str, np.ndarray] = field(default_factory=dict)
     error: DecodeError | None = None
     stage: str = "read"
     read_s: float = 0.0
     decode_s: float = 0.0
 
+    @property
+    def pixels(self) -> np.ndarray | None:
+        """Of a sample with one view, what the network is given."""
+        return next(iter(self.inputs.values()), None)
+
 
 def decode_ahead(
     source: ImageSource,
-    input_size: tuple[int, int],
+    preparation: Preparation,
     is_known: Callable[[str], bool],
     n_threads: int,
     n_ahead: int,
-) -> Iterator[Sample]:
-    """Every sample of a source, in order, decoded and resized unless its digest is known.
+) -> Generator[Sample]:
+    """Every sample of a source, in order, decoded and resized unless its rows are known.
 
     Parameters
     ----------
     source : ImageSource
-    input_size : tuple of int
-        (height, width), in pixels.
+    preparation : Preparation
+        What becomes of a sample's content.
     is_known : callable
-        ``is_known(image_sha256)``: whether the pixels are not needed. Called from threads.
+        ``is_known(address)``: whether a row is not needed. Called from threads.
     n_threads : int
     n_ahead : int
         Most samples in flight.
@@ -76,9 +84,10 @@ def decode_ahead(
     Examples
     --------
     >>> from featx import as_source
-    >>> source = as_source(np.zeros((3, 8, 8, 3), np.uint8))
-    >>> [sample.pixels.shape for sample in decode_ahead(source, (4, 4), lambda digest: False, 2, 16)]
-    [(4, 4, 3), (4, 4, 3), (4, 4, 3)]
+    >>> from featx.features.preparation import ImagePreparation
+    >>> source, preparation = as_source(np.zeros((3, 8, 8, 3), np.uint8)), ImagePreparation((4, 4), None, 1)
+    >>> [len(sample.inputs) for sample in decode_ahead(source, preparation, lambda address: False, 2, 16)]
+    [1, 1, 1]
     """
     n_tasks_ahead = max(n_threads, n_ahead // _IMAGES_PER_TASK)
     tasks: deque[Future[list[Sample]]] = deque()
@@ -86,7 +95,7 @@ def decode_ahead(
     try:
         for start in range(0, len(source), _IMAGES_PER_TASK):
             raw_images = source.read(start, start + _IMAGES_PER_TASK)
-            tasks.append(pool.submit(_load_all, raw_images, input_size, is_known))
+            tasks.append(pool.submit(_load_all, raw_images, preparation, is_known))
             if len(tasks) >= n_tasks_ahead:
                 yield from tasks.popleft().result()
         while tasks:
@@ -97,21 +106,24 @@ def decode_ahead(
 
 
 def _load_all(
-    raw_images: list[RawImage], input_size: tuple[int, int], is_known: Callable[[str], bool]
+    raw_images: list[RawImage], preparation: Preparation, is_known: Callable[[str], bool]
 ) -> list[Sample]:
-    return [_load(raw_image, input_size, is_known) for raw_image in raw_images]
+    return [_load(raw_image, preparation, is_known) for raw_image in raw_images]
 
 
-def _load(raw_image: RawImage, input_size: tuple[int, int], is_known: Callable[[str], bool]) -> Sample:
+def _load(raw_image: RawImage, preparation: Preparation, is_known: Callable[[str], bool]) -> Sample:
     sample = Sample(raw_image.sample_id)
     started = perf_counter()
     try:
         content = raw_image.fetch()
-        sample.image_sha256 = content_sha256(content)
+        digest = sample.image_sha256 = preparation.digest(content)
+        sample.addresses = preparation.addresses(digest)
         sample.read_s = perf_counter() - started
-        if not is_known(sample.image_sha256):
+        views = [view for view, address in enumerate(sample.addresses) if not is_known(address)]
+        if views:
             sample.stage = "decode"
-            sample.pixels = load_image(content, input_size, raw_image.sample_id)
+            inputs = preparation.load(content, raw_image.sample_id, digest, views)
+            sample.inputs = {sample.addresses[view]: each for view, each in zip(views, inputs, strict=True)}
             sample.decode_s = perf_counter() - started - sample.read_s
     except DecodeError as error:
         sample.error = error

@@ -1,9 +1,9 @@
 """One run of an extraction: takes samples in the source's order, computes the rows that are missing.
 
-A run owns three queues, each drained into the next when it is full: decoded samples, a batch of pixels,
-computed rows. Rows leave it as shards of a fixed size, so that two runs over the same images write the
-same shards; a slow backbone's rows are committed every ten seconds all the same. Nothing of the source
-is kept but one digest a sample.
+A run owns four queues, each drained into the next when it is full: prepared rows, a batch of them,
+batches under way on the device, computed rows. Rows leave it as shards of a fixed size, so that two runs
+over the same images write the same shards; a slow backbone's rows are committed every ten seconds all the
+same. Nothing of the source is kept but one digest a sample.
 
 Only whole batches are committed, whatever ends a run. The last bits of a row can depend on its place in
 its batch, and this way a resumed run puts every image where an uninterrupted one would have put it.
@@ -11,21 +11,25 @@ its batch, and this way a resumed run puts every image where an uninterrupted on
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from time import perf_counter
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from featx.checks import explain
 from featx.errors import DecodeError, SourceError, StoreError, printable
-from featx.features.engines import KerasEngine
+from featx.features.engines import Engine
 from featx.features.pipeline import Sample
 from featx.features.shards import ShardSet
 from featx.images.base import UNLABELLED, ImageSource
 
 _COMMIT_AFTER_S = 10.0
+
+#: What a run's time is divided into.
+STAGES = ("read", "decode", "start", "forward", "write", "wait", "compare")
 
 
 @dataclass(frozen=True)
@@ -60,17 +64,22 @@ class ExtractionReport:
         Samples of the source.
     n_features : int
     n_computed : int
-        Samples whose image was embedded in this run.
+        Samples that were embedded in this run, or some views of them.
     n_cached : int
-        Samples whose row was there: from an earlier run, or from the same image earlier in this one.
+        Samples whose rows were there: from an earlier run, or from the same image earlier in this one.
     n_failed : int
     failed : tuple of Failure
     seconds : float
     images_per_second : float
         Samples by seconds.
     stages : dict of str to float
-        Seconds reading and decoding, summed over the threads, and seconds of the main thread in the
-        forward pass, writing, and waiting for the threads.
+        Seconds reading and decoding, summed over the threads, and seconds of the main thread in starting
+        the engine, in the forward pass, writing, waiting for the threads, and comparing precisions.
+    n_views, n_rows_computed : int
+        Rows of a sample, and rows embedded in this run.
+    engine : dict
+        What ran the forward pass, its precision and batch size, and why it was chosen; empty where
+        everything was there.
     """
 
     key: str
@@ -83,10 +92,20 @@ class ExtractionReport:
     seconds: float
     images_per_second: float
     stages: dict[str, float]
+    n_views: int = 1
+    n_rows_computed: int = 0
+    engine: dict[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """As plain values, for JSON."""
         return asdict(self)
+
+
+class _Row(NamedTuple):
+    """A row to be computed: its address, and the sample that it was first met in."""
+
+    address: str
+    sample: int
 
 
 @dataclass
@@ -98,9 +117,10 @@ class ExtractionRun:
     source : ImageSource
     shards : ShardSet
         Rows that are there, and where new ones go.
-    load_engine : callable
-        Called when the first row has to be computed.
-    batch_size : int
+    start_engine : callable
+        ``start_engine(inputs)`` gives the engine. Called with the first rows to compute, once there are as
+        many as ``n_first``.
+    n_first : int
     on_error : {"raise", "skip"}
 
     Attributes
@@ -113,33 +133,32 @@ class ExtractionRun:
 
     source: ImageSource
     shards: ShardSet
-    load_engine: Callable[[], KerasEngine]
-    batch_size: int
+    start_engine: Callable[[np.ndarray], Engine]
+    n_first: int
     on_error: str
     digests: list[str | None] = field(default_factory=list)
     failures: dict[int, Failure] = field(default_factory=dict)
-    stages: dict[str, float] = field(
-        default_factory=lambda: dict.fromkeys(("read", "decode", "forward", "write", "wait"), 0.0)
-    )
+    stages: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
 
     def __post_init__(self) -> None:
-        self._engine: KerasEngine | None = None
-        # The first sample of each image that has a row, or will have one when this run ends.
+        self.engine: Engine | None = None
+        # The first sample of each row that is there, or will be when this run ends.
         self._first: dict[str, int] = {}
         self._embedded: set[str] = set()
+        self._n_rows = 0
         self._unusable: dict[str, tuple[str, str]] = {}
-        self._images = np.zeros((self.batch_size, *self.shards.spec.input_size, 3), np.uint8)
-        self._batch: list[str] = []
-        # Digests and rows together, so that an interrupt cannot come between them.
-        self._computed: list[tuple[list[str], np.ndarray]] = []
+        self._batch: list[tuple[_Row, np.ndarray]] = []
+        self._under_way: deque[tuple[list[_Row], Any]] = deque()
+        # Rows and features together, so that an interrupt cannot come between them.
+        self._computed: list[tuple[list[_Row], np.ndarray]] = []
         self._committed_at = perf_counter()
 
-    def is_known(self, image_sha256: str) -> bool:
-        """Whether an image needs no decoding, because it has a row or is about to."""
-        return image_sha256 in self.shards or image_sha256 in self._first
+    def is_known(self, address: str) -> bool:
+        """Whether a row needs no preparing, because it is there or is about to be."""
+        return address in self.shards or address in self._first
 
     def execute(self, samples: Iterator[Sample], advance: Callable[[int], None]) -> None:
-        """Take every sample; on return each has a committed row or a failure.
+        """Take every sample; on return each has committed rows or a failure.
 
         Parameters
         ----------
@@ -159,7 +178,9 @@ class ExtractionRun:
             for sample in self._timed(samples):
                 self._take(sample)
                 advance(1)
-            self._forward()
+            self._forward(is_last=True)
+            while self._under_way and self.engine is not None:
+                self._finish(self.engine)
         except StoreError:
             raise
         except BaseException:
@@ -184,6 +205,8 @@ class ExtractionRun:
             seconds=seconds,
             images_per_second=n_samples / seconds,
             stages={stage: round(spent, 3) for stage, spent in self.stages.items()},
+            n_rows_computed=self._n_rows,
+            engine={} if self.engine is None else self.engine.described(),
         )
 
     def _timed(self, samples: Iterator[Sample]) -> Iterator[Sample]:
@@ -203,13 +226,12 @@ class ExtractionRun:
         if sample.error is not None or digest is None:
             self._fail(index, sample.stage, sample.error or DecodeError(sample.sample_id, "no content"))
             return
-        is_new = not self.is_known(digest)
-        first = self._first.setdefault(digest, index)
-        self._check_label(first, index, digest)
-        if is_new and sample.pixels is not None:
-            self._images[len(self._batch)] = sample.pixels
-            self._batch.append(digest)
-            if len(self._batch) == self.batch_size:
+        new = [address for address in sample.addresses if not self.is_known(address)]
+        firsts = [self._first.setdefault(address, index) for address in sample.addresses]
+        self._check_label(firsts[0], index, digest)
+        for address in new:
+            self._batch.append((_Row(address, index), sample.inputs[address]))
+            if len(self._batch) >= self._n_rows_of_batch:
                 self._forward()
 
     def _fail(self, index: int, stage: str, error: DecodeError) -> None:
@@ -232,43 +254,67 @@ class ExtractionRun:
         )
         self._unusable.setdefault(digest, ("label", reason))
 
-    def _forward(self) -> None:
-        """Embed the batch, padded to its fixed size."""
+    @property
+    def _n_rows_of_batch(self) -> int:
+        return self.n_first if self.engine is None else self.engine.batch_size
+
+    def _forward(self, *, is_last: bool = False) -> None:
+        """Send the batch, padded to its fixed size, on its way; take in the oldest under way."""
         if not self._batch:
             return
-        if self._engine is None:
-            self._engine = self.load_engine()
-        n_images = len(self._batch)
-        self._images[n_images:] = 0
         started = perf_counter()
-        features = self._engine(self._images)[:n_images]
+        if self.engine is None:
+            self.engine = self.start_engine(np.stack([inputs for _, inputs in self._batch]))
+            self.stages["start"] += perf_counter() - started
+            if len(self._batch) < self.engine.batch_size and not is_last:
+                return
+        started = perf_counter()
+        # A buffer of its own for each batch: a backend may read it after `start` came back.
+        padded = np.zeros((self.engine.batch_size, *self._batch[0][1].shape), self._batch[0][1].dtype)
+        for place, (_, inputs) in enumerate(self._batch):
+            padded[place] = inputs
+        rows = [row for row, _ in self._batch]
+        self._batch = []
+        self._under_way.append((rows, self.engine.start(padded)))
+        self.stages["forward"] += perf_counter() - started
+        while len(self._under_way) >= self.engine.n_in_flight:
+            self._finish(self.engine)
+
+    def _finish(self, engine: Engine) -> None:
+        """Take in the oldest batch under way, and commit if a shard is full or it is time."""
+        started = perf_counter()
+        rows, pending = self._under_way.popleft()
+        features = engine.finish(pending)[: len(rows)]
         self.stages["forward"] += perf_counter() - started
         is_finite = np.isfinite(features).all(axis=1)
-        for digest in np.array(self._batch)[~is_finite]:
-            self._refuse_nonfinite(str(digest))
-        digests = [digest for digest, good in zip(self._batch, is_finite, strict=True) if good]
-        self._computed.append((digests, features[is_finite]))
-        self._batch = []
+        for place in np.flatnonzero(~is_finite):
+            self._refuse_nonfinite(rows[place].sample)
+        self._computed.append(
+            ([row for row, good in zip(rows, is_finite, strict=True) if good], features[is_finite])
+        )
         is_late = perf_counter() - self._committed_at > _COMMIT_AFTER_S
-        n_rows = sum(len(digests) for digests, _ in self._computed)
-        if is_late or n_rows + self.batch_size > self.shards.rows_per_shard:
+        n_rows = sum(len(rows) for rows, _ in self._computed)
+        if is_late or n_rows + engine.batch_size > self.shards.rows_per_shard:
             self._commit()
 
-    def _refuse_nonfinite(self, digest: str) -> None:
-        reason = "its features are not finite: the backbone's weights or the image are at fault"
-        self._unusable[digest] = ("forward", reason)
+    def _refuse_nonfinite(self, index: int) -> None:
+        reason = "its features are not finite: the backbone's weights or the sample are at fault"
+        if self.shards.spec.precision == "float16":
+            reason += ", or float16 is too narrow for them (bfloat16 is not)"
+        self._unusable[str(self.digests[index])] = ("forward", reason)
         if self.on_error == "raise":
-            raise DecodeError(self.source.sample_ids[self._first[digest]], reason)
+            raise DecodeError(self.source.sample_ids[index], reason)
 
     def _commit(self) -> None:
         """Write all computed rows as one shard."""
-        row_digests = [digest for digests, _ in self._computed for digest in digests]
-        if not row_digests:
+        rows = [row for rows, _ in self._computed for row in rows]
+        if not rows or self.engine is None:
             return
         started = perf_counter()
-        computed_with = {} if self._engine is None else self._engine.computed_with
-        self.shards.commit(row_digests, np.concatenate([rows for _, rows in self._computed]), computed_with)
-        self._embedded.update(row_digests)
+        features = np.concatenate([features for _, features in self._computed])
+        self.shards.commit([row.address for row in rows], features, self.engine.computed_with)
+        self._embedded.update(str(self.digests[row.sample]) for row in rows)
+        self._n_rows += len(rows)
         self._computed = []
         self._committed_at = perf_counter()
         self.stages["write"] += self._committed_at - started

@@ -39,6 +39,12 @@ _SHARD_BYTES = 16 * 2**20
 _MAX_SHARD_ROWS = 1024
 _CACHED_SHARDS = 2
 
+# What was verified when it was opened need not be read and verified again to be used: up to this size.
+_KEPT_BYTES = 32 * 2**20
+
+# A row's place, as one integer: half the memory of a pair, and nothing for the garbage collector to visit.
+_ROW_BITS = 20
+
 # Rows count as scattered when reading them in their order goes through every shard more often than this.
 _MAX_SWITCHES = 4
 
@@ -58,7 +64,9 @@ class ShardSet:
         self.directory = directory
         self.spec = spec
         self._shards: list[str] = []
-        self._places: dict[str, tuple[int, int]] = {}
+        self._places: dict[str, int] = {}
+        self._kept: dict[int, np.ndarray] = {}
+        self._room = _KEPT_BYTES
         self._loaded: OrderedDict[int, np.ndarray] = OrderedDict()
 
     def __len__(self) -> int:
@@ -87,7 +95,7 @@ class ShardSet:
             if path.name in self._shards or not SHARD_NAME.fullmatch(path.name):
                 continue
             try:
-                _, digests = self._read(path.name)
+                features, digests = self._read(path.name)
             except StoreMismatchError as error:
                 # Whole, and of use to whoever wrote it.
                 warnings.warn(f"{error}; not used", FeatxWarning, stacklevel=2)
@@ -97,7 +105,8 @@ class ShardSet:
                     damaged.append(path.name)
                     set_aside(path, str(error))
             else:
-                self._add(path.name, digests, replace=False)
+                shard = self._add(path.name, digests, replace=False)
+                self._keep(shard, features)
         return damaged
 
     def commit(
@@ -144,30 +153,50 @@ class ShardSet:
         Returns
         -------
         callable
-            ``read(start, stop)`` gives float32 of shape (stop - start, n_features), in the order asked. It
-            raises StoreCorruptError when a shard changed since it was opened.
+            ``read(start, stop)`` gives float32 of shape (stop - start, n_features), in the order asked, not
+            to be written to. It raises StoreCorruptError when a shard that has to be read again changed
+            since it was opened.
         """
-        places = np.array([self._places[digest] for digest in image_sha256], dtype=np.int64).reshape(-1, 2)
-        n_switches = np.count_nonzero(np.diff(places[:, 0]))
-        if n_switches <= _MAX_SWITCHES * len(self._shards):
+        places = np.fromiter(map(self._places.__getitem__, image_sha256), np.int64, len(image_sha256))
+        shards = places >> _ROW_BITS
+        # Not np.unique, here and below: its first call imports numpy.ma, as slow as 1,000 rows.
+        n_to_read = len(set(shards.tolist()) - set(self._kept))
+        n_switches = np.count_nonzero(np.diff(shards))
+        if n_to_read <= _CACHED_SHARDS or n_switches <= _MAX_SWITCHES * len(self._shards):
             return lambda start, stop: self._rows_at(places[start:stop])
         return _Reordered(places, self._rows_at, self.spec.n_features, self.directory).read
 
     def _rows_at(self, places: np.ndarray) -> np.ndarray:
+        shards, rows = places >> _ROW_BITS, places & (2**_ROW_BITS - 1)
+        needed = sorted(set(shards.tolist()))
+        if len(needed) == 1:
+            return self._features(needed[0])[_as_slice(rows)]
         features = np.empty((len(places), self.spec.n_features), np.float32)
-        for shard in np.unique(places[:, 0]):
-            wanted = places[:, 0] == shard
-            features[wanted] = self._features(int(shard))[places[wanted, 1]]
+        for shard in needed:
+            wanted = np.flatnonzero(shards == shard)
+            features[_as_slice(wanted)] = self._features(shard)[_as_slice(rows[wanted])]
         return features
 
-    def _add(self, name: str, digests: list[str], *, replace: bool) -> None:
+    def _add(self, name: str, digests: list[str], *, replace: bool) -> int:
         shard = len(self._shards)
         self._shards.append(name)
-        for row, digest in enumerate(digests):
-            if replace or digest not in self._places:
-                self._places[digest] = (shard, row)
+        first = shard << _ROW_BITS
+        places = zip(digests, range(first, first + len(digests)), strict=True)
+        if replace:
+            self._places.update(places)
+        else:
+            for digest, place in places:
+                self._places.setdefault(digest, place)
+        return shard
+
+    def _keep(self, shard: int, features: np.ndarray) -> None:
+        if features.nbytes <= self._room:
+            self._room -= features.nbytes
+            self._kept[shard] = features
 
     def _features(self, shard: int) -> np.ndarray:
+        if shard in self._kept:
+            return self._kept[shard]
         if shard not in self._loaded:
             name = self._shards[shard]
             try:
@@ -204,7 +233,15 @@ class ShardSet:
         is_whole = features.shape == (n_rows, self.spec.n_features) and len(digests) == n_rows
         if not is_whole or features.dtype != np.float32 or not np.isfinite(features).all():
             raise StoreCorruptError(f"{name} does not hold what its name says")
+        # Blocks of rows are handed out without a copy.
+        features.flags.writeable = False
         return features, digests
+
+
+def _as_slice(indices: np.ndarray) -> np.ndarray | slice:
+    """Neighbours as a slice, which is read in place, where an index array makes a copy."""
+    is_run = len(indices) > 0 and bool((np.diff(indices) == 1).all())
+    return slice(indices[0], indices[-1] + 1) if is_run else indices
 
 
 class _Reordered:
@@ -239,8 +276,9 @@ class _Reordered:
         try:
             # Not in a `with`: it lives as long as this does.
             file: IO[bytes] = tempfile.TemporaryFile(dir=self._directory)  # noqa: SIM115
-            for shard in np.unique(self._places[:, 0]):
-                rows = np.flatnonzero(self._places[:, 0] == shard)
+            shards = self._places >> _ROW_BITS
+            for shard in np.unique(shards):
+                rows = np.flatnonzero(shards == shard)
                 for row, features in zip(rows.tolist(), self._rows_at(self._places[rows]), strict=True):
                     os.pwrite(file.fileno(), features.data, row * features.nbytes)
         except OSError as error:

@@ -5,6 +5,9 @@ Layout, below a root (by default ``cache/``)::
     features/<backbone>-<first 12 digits of the key>/
         spec.json                        the ExtractionSpec
         001024-<sha256 of the file>.h5   a shard (see `featx.features.shards`)
+        engine-<digest>.json             which engine was chosen (`featx.features.engine_decisions`)
+        openvino-<sha256>.graph          a converted model (`featx.features.graph_files`)
+        difference-<digest>.json         what a precision changes (`featx.features.difference`)
 
 A row is addressed by the SHA-256 of its image's bytes, so an image that moved, was renamed or stands
 twice is embedded once.
@@ -21,6 +24,7 @@ from pathlib import Path
 from featx.checks import explain
 from featx.errors import FeatxWarning, StoreError, StoreMismatchError
 from featx.features.fingerprint import KEY_DIGITS, ExtractionSpec
+from featx.features.graph_files import unused_graphs
 from featx.features.shards import SHARD_NAME, ShardSet
 from featx.files import StrPath, atomic_write, cache_root, make_directory, set_aside, stale_temporaries
 
@@ -38,7 +42,9 @@ class StoreEntry:
     spec : ExtractionSpec
     n_samples : int
         Rows in its shards.
-    n_shards, n_bytes : int
+    n_shards : int
+    n_bytes : int
+        Of all its files.
     """
 
     directory: Path
@@ -132,7 +138,7 @@ class FeatureStore:
                 continue
             shards = [shard for shard in path.parent.iterdir() if SHARD_NAME.fullmatch(shard.name)]
             n_samples = sum(int(shard.name[:6]) for shard in shards)
-            n_bytes = sum(shard.stat().st_size for shard in shards)
+            n_bytes = sum(file.stat().st_size for file in path.parent.iterdir())
             found.append(StoreEntry(path.parent, spec, n_samples, len(shards), n_bytes))
         return found
 
@@ -187,6 +193,7 @@ class FeatureStore:
         folders = [*(entry.directory for entry in self.entries()), self.root / "weights"]
         leftovers = [path for folder in folders for path in sorted(folder.glob("*.corrupt*"))]
         leftovers += [path for folder in folders for path in stale_temporaries(folder)]
+        leftovers += [path for entry in self.entries() for path in unused_graphs(entry.directory)]
         doomed += [path for path in leftovers if path.parent not in doomed]
         for path in [] if dry_run else doomed:
             if path.is_dir():

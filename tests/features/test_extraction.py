@@ -21,8 +21,11 @@ from featx import (
     holdout_split,
 )
 from featx.features import extraction, run
+from featx.features.preparation import ArrayPreparation
 from featx.images.decoding import load_image
 from tests.conftest import TINY, make_images, write_class_folder
+
+pytestmark = pytest.mark.backends
 
 
 def file_sha256(features, path):
@@ -56,7 +59,19 @@ def test_every_sample_is_computed_cached_or_failed(class_folder, tiny_extractor,
     assert (report.n_samples, report.n_computed, report.n_cached, report.n_failed) == (14, 12, 1, 1)
     assert report.failed[0].sample_id == "dark/broken.png"
     assert report.failed[0].stage == "decode"
-    assert set(report.stages) == {"read", "decode", "forward", "write", "wait"}
+    assert set(report.stages) == {"read", "decode", "start", "forward", "write", "wait", "compare"}
+
+
+def test_as_much_is_prepared_ahead_whatever_a_sample_takes():
+    def ahead(shape, n_views):
+        preparation = ArrayPreparation(shape, "uint8")
+        return extraction._n_ahead(preparation, 32, n_views) * n_views * np.prod(shape)
+
+    most = extraction._BYTES_AHEAD
+    assert ahead((224, 224, 3), 1) <= most
+    assert ahead((224, 224, 3), 8) <= most
+    # A batch at least, however large its rows.
+    assert ahead((10_000_000,), 1) == 32 * 10_000_000
 
 
 class TestIncremental:

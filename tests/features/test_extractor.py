@@ -23,6 +23,8 @@ from featx import (
 from featx.features.backbones import _shared_backbone
 from tests.conftest import TINY, build_tiny, make_images, write_class_folder
 
+pytestmark = pytest.mark.backends
+
 
 def pipeline(store):
     return Pipeline([("embed", FeatureExtractor(TINY, store=store)), ("head", LogisticRegression())])
@@ -98,8 +100,12 @@ def test_transform_never_drops_a_row(tmp_path):
     [
         {"batch_size": 0},
         {"batch_size": 2.5},
-        {"n_views": 2},
+        {"batch_size": "large"},
+        {"n_views": 0},
+        {"n_views": 9, "views": "flip"},
+        {"n_views": 2, "views": ("flip", "spin")},
         {"precision": "float8"},
+        {"precision": "bfloat16", "engine": "onnx"},
         {"engine": "fast"},
         {"pooling": "sum"},
         {"taps": ("nowhere",)},
@@ -148,7 +154,7 @@ class TestFromSpec:
 
     def test_another_decoder_is_refused(self, monkeypatch):
         spec = FeatureExtractor(TINY).fit().spec_
-        monkeypatch.setattr("featx.features.extractor.pixels_sha256", lambda: "f" * 64)
+        monkeypatch.setattr("featx.features.recipe.pixels_sha256", lambda: "f" * 64)
         with pytest.raises(StoreMismatchError, match="pixels_sha256"):
             FeatureExtractor.from_spec(spec)
 
@@ -183,7 +189,7 @@ def test_a_file_that_is_replaced_after_fit_is_refused(tmp_path):
     extractor = pickle.loads(pickle.dumps(FeatureExtractor(path, preprocessing="unit").fit()))
     own_model(layer=keras.layers.ReLU()).save(path)
     with pytest.raises(StoreMismatchError, match="architecture"):
-        extractor.compile()
+        extractor.backbone_  # noqa: B018 - it is loaded when asked for
 
 
 def test_what_a_users_model_is_called_changes_nothing(tmp_path):
@@ -227,3 +233,21 @@ def test_a_model_with_two_outputs_is_refused():
     inputs = keras.Input((16, 16, 3))
     with pytest.raises(BackboneError, match="with 2 outputs"):
         FeatureExtractor(keras.Model(inputs, [inputs, inputs]), preprocessing="unit").fit()
+
+
+class TestWithViews:
+    def test_the_network_is_shared_and_the_spec_is_that_of_a_new_one(self):
+        four = FeatureExtractor(TINY, n_views=4, views="crop", random_state=3).fit()
+        eight = four.with_views(8)
+        assert eight.backbone_ is four.backbone_
+        again = FeatureExtractor(TINY, n_views=8, views="crop", random_state=3).fit()
+        assert eight.spec_ == again.spec_
+        assert four.with_views(1).spec_ == four.spec_.of_one_view()
+        assert four.n_views == 4
+
+    def test_more_views_than_there_are_are_refused(self):
+        extractor = FeatureExtractor(TINY, views="flip").fit()
+        with pytest.raises(BackboneError, match="n_views=9 of flip"):
+            extractor.with_views(9)
+        with pytest.raises(BackboneError, match="n_views=0"):
+            extractor.with_views(0)

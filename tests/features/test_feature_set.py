@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 from featx import ExtractionSpec, FeatureExtractor, FeatureSet, StoreCorruptError, StoreError
+from featx.features import feature_set, rows
 from featx.features.extraction import to_dtype
-from featx.features.feature_set import Rows
-from tests.conftest import TINY
+from featx.features.rows import Rows, features_digest
+from tests.conftest import TINY, make_images
 
 
 @pytest.fixture
@@ -117,6 +118,59 @@ def test_select_takes_the_columns_of_taps(features, taps):
     assert chosen.sample_ids == features.sample_ids
 
 
+@pytest.mark.parametrize(
+    ("arguments", "blocks"),
+    [
+        ({"taps": ["second:max", "first:avg"]}, ["second:max", "first:avg"]),
+        ({"taps": ["second", "first:max"]}, ["second:avg", "second:max", "first:max"]),
+        ({"taps": ["first:max", "second:max"]}, ["first:max", "second:max"]),
+        ({"taps": ["first:max", "second:avg", "first:avg"]}, ["first:max", "second:avg", "first:avg"]),
+        ({"poolings": ["max"]}, ["first:max", "second:max"]),
+        ({"poolings": ["max", "avg"]}, ["first:max", "first:avg", "second:max", "second:avg"]),
+        ({"taps": ["second", "first:avg"], "poolings": ["max"]}, ["second:max", "first:avg"]),
+        ({"taps": ["second:max+avg"]}, ["second:max", "second:avg"]),
+    ],
+)
+def test_select_takes_blocks_and_its_spec_gives_these_columns(features, arguments, blocks):
+    chosen = features.select(**arguments)
+    assert [name for name, _ in chosen.spec.feature_blocks] == blocks
+    columns = [np.arange(*features.feature_blocks[name]) for name in blocks]
+    np.testing.assert_array_equal(chosen.X, features.X[:, np.concatenate(columns)])
+    rebuilt = FeatureExtractor.from_spec(ExtractionSpec.from_json(chosen.spec.to_json()))
+    assert rebuilt.spec_ == chosen.spec
+    # What that extractor computes is what was selected.
+    images = make_images(2)
+    everything = FeatureExtractor.from_spec(features.spec).transform(images)
+    np.testing.assert_allclose(rebuilt.transform(images), everything[:, np.concatenate(columns)], atol=1e-6)
+
+
+def test_the_output_selected_is_that_of_an_extractor_without_taps():
+    spec = FeatureExtractor(TINY, taps=("first", "top"), pooling="max+gem").fit().spec_
+    features = FeatureSet(np.ones((2, spec.n_features), np.float32), spec=spec)
+    assert features.select(["top"]).spec == FeatureExtractor(TINY, pooling="max+gem").fit().spec_
+    assert features.select(["first:max", "top:max"]).select(["top"]).spec.pooling == "max"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"taps": ["first", "first:avg"]}, "first:avg more than once"),
+        ({"taps": ["first:gem"]}, "'gem'; expected of first, one of avg, max"),
+        ({"poolings": ["mean"]}, "'mean'"),
+        ({"taps": []}, "a sequence of names"),
+        ({"taps": "first"}, "pass a list"),
+    ],
+)
+def test_a_selection_that_is_none_is_refused(features, arguments, message):
+    with pytest.raises(StoreError, match=message):
+        features.select(**arguments)
+
+
+def test_features_without_a_spec_have_nothing_to_select():
+    with pytest.raises(StoreError, match="without a spec"):
+        FeatureSet(np.ones((1, 2), np.float32)).select(["top"])
+
+
 def test_selecting_what_was_not_extracted_suggests_the_nearest(features):
     with pytest.raises(StoreError, match="did you mean first"):
         features.select(["frist"])
@@ -134,6 +188,33 @@ def test_large_features_are_read_and_written_in_blocks(tmp_path):
     lazy.save(tmp_path / "f.h5")
     assert largest * 4096 * 4 <= 16 * 2**20
     np.testing.assert_array_equal(FeatureSet.load(tmp_path / "f.h5").X[:, 7], np.arange(3000))
+
+
+def test_every_row_is_digested_once_to_be_saved_and_not_at_all_without_need(features, tmp_path, monkeypatch):
+    n_digested = []
+
+    def counting(shape, dtype):
+        digest = features_digest(shape, dtype)
+        n_digested.append(0)
+
+        class Counting:
+            def update(self, data):
+                n_digested[-1] += len(data)
+                digest.update(data)
+
+            hexdigest = digest.hexdigest
+
+        return Counting()
+
+    for module in (feature_set, rows):
+        monkeypatch.setattr(module, "features_digest", counting)
+    lazy = FeatureSet(Rows(features.X.shape, "float32", lambda start, stop: features.X[start:stop]))
+    lazy.save(tmp_path / "f.h5")
+    assert n_digested == [features.X.nbytes]
+    np.testing.assert_array_equal(lazy.X, features.X)
+    assert n_digested == [features.X.nbytes]
+    np.testing.assert_array_equal(FeatureSet.load(tmp_path / "f.h5").X, features.X)
+    assert n_digested == [features.X.nbytes] * 2
 
 
 @pytest.mark.parametrize("seed", range(40))

@@ -1,6 +1,7 @@
 """ExtractionSpec: equal specs share a key, and nothing that changes a feature leaves it alone."""
 
 import dataclasses
+import hashlib
 import json
 
 import pytest
@@ -21,11 +22,14 @@ OTHER_VALUES = {
     "pooling": "max",
     "taps": ("block_3",),
     "feature_blocks": (("top:max", 1280),),
-    "n_views": 4,
-    "view_seed": 1,
     "precision": "bfloat16",
-    "version": 2,
+    "inputs": "arrays",
+    "input_dtype": "float32",
+    "version": 1,
 }
+
+# What the views are is part of their rows' addresses.
+VIEWS = {"n_views": 4, "views": ("flip",), "view_seed": 1}
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +38,7 @@ def spec():
 
 
 def test_every_field_is_tried_below(spec):
-    assert set(OTHER_VALUES) == {field.name for field in dataclasses.fields(spec)}
+    assert set(OTHER_VALUES) | set(VIEWS) == {field.name for field in dataclasses.fields(spec)}
 
 
 @pytest.mark.parametrize("field", OTHER_VALUES)
@@ -43,6 +47,25 @@ def test_a_change_in_any_field_changes_the_key_and_is_named(spec, field):
     assert other.key != spec.key
     assert set(spec.differences(other)) == {field}
     assert spec.differences(other)[field][1] == OTHER_VALUES[field]
+
+
+@pytest.mark.parametrize("field", VIEWS)
+def test_views_are_named_and_leave_the_key_alone(spec, field):
+    other = dataclasses.replace(spec, **{field: VIEWS[field]})
+    assert other.key == spec.key
+    assert set(spec.differences(other)) == {field}
+    assert ExtractionSpec.from_json(other.to_json()) == other
+
+
+def test_the_first_version_is_read_and_keeps_its_key(spec):
+    fields = json.loads(spec.to_json())
+    for name in ("views", "inputs", "input_dtype"):
+        del fields[name]
+    text = json.dumps({**fields, "version": 1}, sort_keys=True, separators=(",", ":"))
+    old = ExtractionSpec.from_json(text)
+    assert old.to_json() == text
+    assert old.key == hashlib.sha256(text.encode()).hexdigest()
+    assert set(old.differences(spec)) == {"version"}
 
 
 def test_the_key_is_the_same_in_every_process(spec):
@@ -64,7 +87,7 @@ def test_text_that_is_no_spec_is_refused(text):
 
 
 def test_a_spec_of_another_version_says_so(spec):
-    with pytest.raises(StoreError, match="version 99; expected version 1"):
+    with pytest.raises(StoreError, match="version 99; expected version 2"):
         ExtractionSpec.from_json(dataclasses.replace(spec, version=99).to_json())
 
 

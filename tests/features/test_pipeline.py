@@ -8,6 +8,7 @@ import pytest
 
 from featx import ArraySource, DecodeError, PathSource
 from featx.features.pipeline import decode_ahead
+from featx.features.preparation import ImagePreparation
 from featx.images.base import ImageSource, RawImage
 from tests.conftest import make_images
 
@@ -36,7 +37,7 @@ class CountingSource(ImageSource):
 
 
 def decode(source, is_known=lambda _: False, n_threads=4, n_ahead=16):
-    return decode_ahead(source, (4, 4), is_known, n_threads, n_ahead)
+    return decode_ahead(source, ImagePreparation((4, 4), None, 1), is_known, n_threads, n_ahead)
 
 
 @pytest.mark.parametrize("n_threads", [1, 2, 8])
@@ -86,5 +87,6 @@ def test_the_stage_says_how_far_a_sample_came(tmp_path):
 
 
 def test_images_are_resized_to_the_input_size():
-    (sample,) = decode_ahead(ArraySource(make_images(1)), (7, 9), lambda _: False, 1, 8)
+    preparation = ImagePreparation((7, 9), None, 1)
+    (sample,) = decode_ahead(ArraySource(make_images(1)), preparation, lambda _: False, 1, 8)
     assert sample.pixels.shape == (7, 9, 3)

@@ -19,8 +19,11 @@ from featx import (
     StoreError,
     StoreMismatchError,
 )
+from featx.features import shards as shards_module
 from featx.features.shards import ShardSet, _Reordered
 from tests.conftest import TINY
+
+pytestmark = pytest.mark.backends
 
 
 @pytest.fixture
@@ -45,6 +48,12 @@ def commit(shards, start, stop):
     shards.commit(digests, features, {"engine": "test"})
 
 
+@pytest.fixture
+def nothing_kept(monkeypatch):
+    """A store too large to keep in memory what was verified when it was opened."""
+    monkeypatch.setattr(shards_module, "_KEPT_BYTES", 0)
+
+
 def read(shards, digests):
     return shards.reader(digests)(0, len(digests))
 
@@ -64,6 +73,7 @@ def test_rows_come_back_in_any_order(store, spec):
     np.testing.assert_array_equal(read(reopened, [digests[row] for row in order]), features[order])
 
 
+@pytest.mark.usefixtures("nothing_kept")
 @pytest.mark.parametrize("order", ["scattered", "as committed"])
 def test_rows_are_read_in_blocks_and_every_shard_a_few_times_at_most(store, spec, monkeypatch, order):
     shards = store.open(spec)
@@ -112,6 +122,7 @@ def test_a_shard_that_cannot_be_read_now_is_not_set_aside(store, spec, monkeypat
     assert len(store.open(spec)) == 4
 
 
+@pytest.mark.usefixtures("nothing_kept")
 def test_a_shard_that_another_process_took_away_is_not_there(store, spec):
     commit(store.open(spec), 0, 4)
     shards = store.open(spec)
@@ -183,6 +194,7 @@ def test_any_flipped_bit_or_cut_is_found_and_the_rest_kept(store, spec, seed):
     assert victim.with_name(f"{victim.name}.corrupt").exists()
 
 
+@pytest.mark.usefixtures("nothing_kept")
 def test_a_shard_damaged_after_it_was_opened_is_never_returned(store, spec):
     commit(store.open(spec), 0, 4)
     shards = store.open(spec)
@@ -190,6 +202,45 @@ def test_a_shard_damaged_after_it_was_opened_is_never_returned(store, spec):
     victim.write_bytes(victim.read_bytes()[:-1])
     with pytest.warns(FeatxWarning), pytest.raises(StoreCorruptError, match="run the same command again"):
         read(shards, rows(spec, 0, 1)[0])
+
+
+def test_what_was_verified_at_opening_is_kept_in_bounded_memory(store, spec, monkeypatch):
+    shards = store.open(spec)
+    for start in range(0, 40, 10):
+        commit(shards, start, start + 10)
+    # Two of the four shards.
+    monkeypatch.setattr(shards_module, "_KEPT_BYTES", 2 * 10 * 4 * spec.n_features)
+    reads = []
+    original = ShardSet._read
+    monkeypatch.setattr(ShardSet, "_read", lambda self, name: reads.append(name) or original(self, name))
+    opened = store.open(spec)
+    assert len(reads) == 4
+    digests, features = rows(spec, 0, 40)
+    # Scattered, yet two shards are no more than are read in turn: no copy in order is made for them.
+    order = np.random.default_rng(0).permutation(40)
+    read_rows = opened.reader([digests[row] for row in order])
+    blocks = [read_rows(start, start + 8) for start in range(0, 40, 8)]
+    np.testing.assert_array_equal(np.concatenate(blocks), features[order])
+    assert len(reads) == 4 + 2
+    assert sum(kept.nbytes for kept in opened._kept.values()) == 2 * 10 * 4 * spec.n_features
+
+
+def test_a_shard_damaged_after_it_was_opened_serves_what_was_verified(store, spec):
+    commit(store.open(spec), 0, 4)
+    shards = store.open(spec)
+    victim = shard_files(store)[0]
+    victim.write_bytes(victim.read_bytes()[:-1])
+    digests, features = rows(spec, 0, 4)
+    np.testing.assert_array_equal(read(shards, digests), features)
+    with pytest.warns(FeatxWarning, match="set aside"):
+        assert len(store.open(spec)) == 0
+
+
+def test_rows_that_are_handed_out_cannot_be_changed(store, spec):
+    commit(store.open(spec), 0, 4)
+    block = read(store.open(spec), rows(spec, 1, 3)[0])
+    with pytest.raises(ValueError, match="read-only"):
+        block[0] = 0
 
 
 def test_a_shard_of_another_extraction_is_not_used(store, spec):
