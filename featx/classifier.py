@@ -1,4 +1,4 @@
-"""ImageClassifier: an extractor and a head behind one fit and predict, on images of any kind."""
+"""ImageClassifier: an extractor and a head behind one fit and predict, on images or arrays of any kind."""
 
 from __future__ import annotations
 
@@ -12,19 +12,18 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
 from featx.checks import explain
-from featx.embedding import embed, extractors_of
+from featx.embedding import averaging, embed, extractors_of, images_of
 from featx.errors import ConversionError, HeadError, SourceError
 from featx.features.extractor import FeatureExtractor, tags_for_images
 from featx.features.feature_set import FeatureSet
 from featx.features.store import FeatureStore
 from featx.files import StrPath
+from featx.fitting import fit_head
 from featx.heads.persistence import ModelFile
 from featx.heads.search import HeadSearch
 from featx.heads.spaces import HeadSpec
-from featx.heads.splits import check_classes
-from featx.images.base import UNLABELLED
-from featx.images.sources import as_source
-from featx.models.attachment import attach_head
+from featx.images.base import UNLABELLED, ImageSource
+from featx.models.attachment import attach_head, check_takes_images
 from featx.models.conversion import to_keras
 from featx.models.prediction import ScoresImages
 from featx.models.probe import fine_tune_probe
@@ -37,13 +36,18 @@ if TYPE_CHECKING:
     from featx.models.finetuning import FineTuner
 
 
+# Parameters that a search of its own is given.
+_OF_A_SEARCH = ("scoring", "cv", "n_jobs", "random_state", "verbose")
+
+
 class ImageClassifier(ScoresImages, BaseEstimator):
     """Classifies images: embeds them with a frozen backbone, and finds the head that does best on that.
 
     Parameters
     ----------
     backbone : str, path-like, BackboneSpec, keras.Model or FeatureExtractor, default="efficientnet_lite0"
-        What embeds the images. Pass a `FeatureExtractor` to choose pooling, input size and the like.
+        What embeds the images. Pass a `FeatureExtractor` to choose pooling, input size or arrays as inputs;
+        with ``n_views``, the head learns from every view, and answers by the mean over an image's views.
     head : str, HeadSpec, estimator or HeadSearch, default="search"
         "search" is a `HeadSearch` over every head; a head's name or spec searches that one alone; an
         estimator is fitted as it is; a `HeadSearch` is used with its own settings.
@@ -124,7 +128,7 @@ class ImageClassifier(ScoresImages, BaseEstimator):
         ----------
         images : ImageSource, path-like, sequence of path-like, ndarray, or data set
             n_samples images: a folder of class folders, a CSV manifest, paths, arrays: anything that
-            `featx.as_source` takes.
+            `featx.as_source` takes; of an extractor of arrays, that `featx.as_value_source` takes.
         y : array-like of shape (n_samples,), optional
             Classes, as strings or integers; by default those that the source carries.
 
@@ -139,25 +143,27 @@ class ImageClassifier(ScoresImages, BaseEstimator):
         HeadError
             When the labels cannot serve a head.
         """
-        source = as_source(images, y)
+        extractor = self.backbone
+        if not isinstance(extractor, FeatureExtractor):
+            extractor = FeatureExtractor(extractor)
+        self.extractors_: list[FeatureExtractor] = [clone(extractor).fit()]
+        source = self._source_of(images, y)
         if (source.labels == UNLABELLED).all():
             remedy = "pass y, or a folder with one subfolder a class"
             raise SourceError(explain("images without labels", "a label for each", remedy))
         if y is not None:
             check_classification_targets(np.asarray(y))
-        extractor = self.backbone
-        if not isinstance(extractor, FeatureExtractor):
-            extractor = FeatureExtractor(extractor)
-        self.extractors_ = [clone(extractor).fit()]
-        features = self._extract(source, self.on_error)
+        features = self._extract(source, self.extractors_, self.on_error)
         self.report_ = features.report
-        is_labelled = features.y != UNLABELLED
+        rows = np.flatnonzero(features.y != UNLABELLED)
         # A class may have lost all its images, and the head must not know it then.
-        present, labels = np.unique(features.y[is_labelled], return_inverse=True)
+        present, labels = np.unique(features.y[rows], return_inverse=True)
         self.classes_ = known_classes(y, features.class_names)[present]
-        self.training_images_ = [features.image_sha256[row] for row in np.flatnonzero(is_labelled)]
-        groups = np.array(features.groups)[is_labelled]
-        self.head_, self.search_ = self._fit_head(features.X[is_labelled], labels, groups)
+        # Once each, however many rows it has.
+        self.training_images_ = list(dict.fromkeys(features.image_sha256[row] for row in rows))
+        options = {name: getattr(self, name) for name in _OF_A_SEARCH}
+        names = self.classes_.astype(str).tolist()
+        self.head_, self.search_ = fit_head(self.head, features, rows, labels, names, **options)
         return self
 
     def predict(self, images: Any) -> np.ndarray:
@@ -177,7 +183,8 @@ class ImageClassifier(ScoresImages, BaseEstimator):
             At the first image that cannot be read: a prediction may not drop rows.
         """
         check_is_fitted(self)
-        return self.named(self.head_.predict(self._features_of(images)))
+        features = self._features_of(images)
+        return self.named(averaging(self.head_, images_of(features)).predict(features.X))
 
     def predict_proba(self, images: Any) -> np.ndarray:
         """Probabilities of the classes, in the order of `classes_`.
@@ -199,7 +206,8 @@ class ImageClassifier(ScoresImages, BaseEstimator):
         if not hasattr(self.head_, "predict_proba"):
             received = f"the head {type(self.head_).__name__}, which has no probabilities"
             raise HeadError(explain(received, "one with predict_proba", "wrap it in CalibratedClassifierCV"))
-        return np.asarray(self.head_.predict_proba(self._features_of(images)))
+        features = self._features_of(images)
+        return np.asarray(averaging(self.head_, images_of(features)).predict_proba(features.X))
 
     def save(self, path: StrPath) -> None:
         """Write the classifier to one model file, without pickles and without the backbone's weights.
@@ -226,6 +234,8 @@ class ImageClassifier(ScoresImages, BaseEstimator):
         *,
         backbone: StrPath | BackboneSpec | keras.Model | None = None,
         store: StrPath | FeatureStore | None = "cache",
+        n_views: int | None = None,
+        **params: Any,
     ) -> ImageClassifier:
         """Open a model file that `save` or ``featx search`` wrote.
 
@@ -236,6 +246,10 @@ class ImageClassifier(ScoresImages, BaseEstimator):
             Needed when the features came from a model of your own.
         store : path-like, FeatureStore or None, default="cache"
             Where features are kept.
+        n_views : int, optional
+            Views of each image to average over; by default as many as the head was fitted on.
+        **params
+            Of `FeatureExtractor`, which the file leaves open: ``batch_size``, ``engine``.
 
         Returns
         -------
@@ -253,7 +267,7 @@ class ImageClassifier(ScoresImages, BaseEstimator):
         if not model.specs or not model.class_names:
             received = f"{path}, a head without class names or an extraction spec"
             raise HeadError(explain(received, "a model for images", "load it with featx.load_head"))
-        extractors = extractors_of(model.specs, backbone)
+        extractors = extractors_of(model.specs, backbone, n_views=n_views, **params)
         classifier = cls(extractors[0].backbone, model.head, store=store)
         classifier.extractors_ = extractors
         classifier.classes_ = np.array(model.class_names)
@@ -269,11 +283,10 @@ class ImageClassifier(ScoresImages, BaseEstimator):
             remedy = "search one of the feature files alone, or with --combine none or parts"
             received = f"a head on the features of {len(self.extractors_)} extractions ({names})"
             raise ConversionError(explain(received, "features of one", remedy))
-        extractor: FeatureExtractor = self.extractors_[0]
-        return extractor
+        return self.extractors_[0]
 
     def to_keras(self) -> keras.Model:
-        """One Keras model that classifies as this classifier does: backbone and head.
+        """One Keras model that classifies as this classifier does an image of one view: backbone and head.
 
         Returns
         -------
@@ -303,7 +316,8 @@ class ImageClassifier(ScoresImages, BaseEstimator):
         """Train backbone and head end to end, from this classifier's head; the better model comes back.
 
         The head is fitted once more, on the training part alone: one that knows the validation images
-        could not be judged by them.
+        could not be judged by them. It sees each image as it is, without further views; see
+        `featx.Augmentation` for those.
 
         Parameters
         ----------
@@ -332,12 +346,14 @@ class ImageClassifier(ScoresImages, BaseEstimator):
             When labels are not this classifier's, or cannot be split.
         """
         check_is_fitted(self)
-        labelled = Labelled(as_source(images, y), self.classes_, groups, sample_weight)
+        backbone = check_takes_images(self.extractor_.backbone_)
+        labelled = Labelled(self._source_of(images, y), self.classes_, groups, sample_weight)
+        extractor = self.extractor_.with_views(1)
         return fine_tune_probe(
             self.head_,
-            self.extractor_.backbone_,
+            backbone,
             labelled,
-            self._extract(labelled.source),
+            self._extract(labelled.source, [extractor]),
             validation_data=validation_data,
             **{"verbose": self.verbose, **options},
         )
@@ -357,32 +373,17 @@ class ImageClassifier(ScoresImages, BaseEstimator):
         """
         return np.asarray(self.classes_[np.searchsorted(self.head_.classes_, predicted)])
 
-    def _features_of(self, images: Any) -> np.ndarray:
+    def _features_of(self, images: Any) -> FeatureSet:
         # What a source says of its labels, rightly or wrongly, has no say in a prediction.
-        return self._extract(as_source(images).without_labels()).X
+        return self._extract(self._source_of(images).without_labels(), self.extractors_)
 
-    def _extract(self, source: Any, on_error: Literal["raise", "skip"] = "raise") -> FeatureSet:
-        options: dict[str, Any] = {"store": self.store, "on_error": on_error, "verbose": self.verbose}
-        return embed(source, self.extractors_, **options)
+    def _source_of(self, images: Any, y: Any = None) -> ImageSource:
+        return self.extractors_[0].source_of(images, y)
 
-    def _fit_head(
-        self, X: np.ndarray, y: np.ndarray, groups: np.ndarray
-    ) -> tuple[BaseEstimator, HeadSearch | None]:
-        check_classes(y, groups, 2, [str(name) for name in self.classes_])
-        head = self.head
-        if isinstance(head, str | HeadSpec):
-            head = HeadSearch(
-                "default" if head == "search" else head,
-                scoring=self.scoring,
-                cv=self.cv,
-                n_jobs=self.n_jobs,
-                random_state=self.random_state,
-                verbose=self.verbose,
-            )
-        if isinstance(head, HeadSearch):
-            search = clone(head).fit(X, y, groups)
-            return search.best_estimator_, search
-        return clone(head).fit(X, y), None
+    def _extract(
+        self, source: Any, extractors: list[FeatureExtractor], on_error: Literal["raise", "skip"] = "raise"
+    ) -> FeatureSet:
+        return embed(source, extractors, store=self.store, on_error=on_error, verbose=self.verbose)
 
     def __sklearn_clone__(self) -> ImageClassifier:
         # As for an extractor: the network is shared, everything else is not.

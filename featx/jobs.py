@@ -16,7 +16,7 @@ import numpy as np
 
 from featx.checks import explain
 from featx.classifier import ImageClassifier
-from featx.embedding import embed
+from featx.embedding import averaging, embed, images_of
 from featx.errors import HeadError, StoreMismatchError
 from featx.features.alignment import AlignedFeatures
 from featx.features.combination import combine_features
@@ -37,8 +37,8 @@ class ModelEvaluation:
     ----------
     evaluation : Evaluation
     n_trained_on : int
-        Samples left out because the head was fitted on their images. When it was fitted on all of
-        them, none is left out and ``flatters`` is True.
+        Images left out because the head was fitted on them. When it was fitted on all, none is left out
+        and ``flatters`` is True.
     flatters : bool
         Whether the figures are of images that the head was fitted on.
     """
@@ -59,7 +59,8 @@ class ModelEvaluation:
 def evaluate_model(model: ModelFile, features: FeatureSet | Mapping[str, FeatureSet]) -> ModelEvaluation:
     """Score a saved model on a feature set, without the images that it was fitted on.
 
-    Views of one image are scored as one, by their mean.
+    Views of one image are scored as one, by their mean. A model that was fitted on several views is
+    evaluated on features of any number of them, and the other way round.
 
     Parameters
     ----------
@@ -96,7 +97,8 @@ def evaluate_model(model: ModelFile, features: FeatureSet | Mapping[str, Feature
         groups=np.array(aligned.groups)[rows],
         images=None if combined.images is None else combined.images[rows],
     )
-    return ModelEvaluation(evaluation, int(is_seen.sum()), flatters)
+    n_seen = len({aligned.sample_ids[row] for row in np.flatnonzero(is_seen)})
+    return ModelEvaluation(evaluation, n_seen, flatters)
 
 
 @dataclass(frozen=True)
@@ -186,6 +188,8 @@ def predict_images(
 ) -> Predictions:
     """Classify images; those that cannot be read are listed, not dropped.
 
+    An image of several views is answered once, by the mean over them.
+
     Parameters
     ----------
     classifier : ImageClassifier
@@ -213,10 +217,10 @@ def predict_images(
     errors = [""] * n_samples
     for failure in features.report.failed:
         errors[failure.index] = failure.reason
-    # The rows are the samples in order, without those that failed.
+    # The head answers for the samples in order, without those that failed.
     kept = [index for index, error in enumerate(errors) if not error]
     probabilities = np.full((n_samples, len(names)), np.nan)
-    head = classifier.head_
+    head = averaging(classifier.head_, images_of(features))
     for index, label in zip(kept, classifier.named(head.predict(features.X)).tolist(), strict=True):
         labels[index] = label
     if hasattr(head, "predict_proba"):
@@ -240,14 +244,13 @@ def _as_head_takes(
     specs = [ExtractionSpec.from_json(text) for text in model.specs]
     if len(left) < len(specs):
         received = f"{len(left)} feature file{'s' * (len(left) != 1)}"
-        wanted = ", ".join(
-            f"{spec.backbone} at {spec.input_size[0]} x {spec.input_size[1]}" for spec in specs
-        )
+        wanted = ", ".join(f"{spec.backbone} at {' x '.join(map(str, spec.input_size))}" for spec in specs)
         remedy = "pass all that the model needs"
         raise HeadError(explain(received, f"{len(specs)}, of {wanted}", remedy))
     ordered: dict[str, FeatureSet] = {}
     for spec in specs:
-        name = min(left, key=lambda each: len(_differences(left[each], spec)))
+        # Of those that serve, rather the one of as many views as the head was fitted on.
+        name = min(left, key=lambda each: (len(_differences(left[each], spec)), left[each].spec != spec))
         if differences := _differences(left[name], spec):
             message = "the features are not those the model was fitted on; extract them as it needs them"
             raise StoreMismatchError(message, differences)
@@ -256,7 +259,8 @@ def _as_head_takes(
 
 
 def _differences(features: FeatureSet, spec: ExtractionSpec) -> dict[str, tuple[Any, Any]]:
-    return {} if features.spec is None else features.spec.differences(spec)
+    """What would make other features; views are rows, and any number of them is scored."""
+    return {} if features.spec is None else features.spec.of_one_view().differences(spec.of_one_view())
 
 
 def _as_head_classes(model: ModelFile, features: AlignedFeatures) -> np.ndarray:

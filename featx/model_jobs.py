@@ -108,7 +108,8 @@ def finetune_model(
     classifier.verbose = verbose
     labelled = np.flatnonzero(source.labels != UNLABELLED)
     chosen = source.select(labelled) if len(labelled) else source
-    features = extract(chosen, classifier.extractor_, store=store, verbose=verbose)
+    # One row an image, as the training is going to see it.
+    features = extract(chosen, classifier.extractor_.with_views(1), store=store, verbose=verbose)
     is_seen = ModelFile.load(path).was_trained_on(features.image_sha256)
     train = np.flatnonzero(is_seen) if is_seen.any() else np.arange(len(chosen))
     test = np.flatnonzero(~is_seen) if is_seen.any() else np.arange(0)

@@ -178,7 +178,7 @@ def save_search(result: SearchResult, path: StrPath) -> None:
     """Write the best head to a model file, as it was scored: fitted on the training part.
 
     The head is made to take all columns of the feature sets that it uses, and the file lists those sets'
-    specs and no others.
+    specs and no others. It predicts with as many views of an image as those features have.
 
     Parameters
     ----------
@@ -203,7 +203,7 @@ def save_search(result: SearchResult, path: StrPath) -> None:
         extraction_spec=known[0] if len(known) == 1 else None,
         extraction_specs=known if len(known) > 1 else (),
         metrics=metrics,
-        training_images=[digest_of[row] for row in result.train_rows.tolist()],
+        training_images=list(dict.fromkeys(digest_of[row] for row in result.train_rows.tolist())),
     ).save(path)
 
 

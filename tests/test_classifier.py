@@ -8,6 +8,8 @@ from sklearn.svm import SVC
 
 from featx import (
     ArraySource,
+    BackboneError,
+    ConversionError,
     DecodeError,
     FeatureExtractor,
     HeadError,
@@ -16,9 +18,14 @@ from featx import (
     SourceError,
     StoreError,
     StoreMismatchError,
+    ValueSource,
     as_source,
+    extract,
+    to_keras,
 )
 from tests.conftest import TINY, build_tiny, make_images, write_class_folder
+
+pytestmark = pytest.mark.backends
 
 IMAGES = make_images(20)
 NAMES = np.array(["dark", "light"] * 10)
@@ -114,7 +121,7 @@ def test_a_class_whose_images_all_failed_is_not_known(classifier, tmp_path):
     ("images", "y", "error", "message"),
     [
         (IMAGES, None, SourceError, "without labels"),
-        (IMAGES, NAMES[:5], SourceError, r"labels of shape \(5,\) for 20 images"),
+        (IMAGES, NAMES[:5], SourceError, r"labels of shape \(5,\) for 20 samples"),
         (IMAGES, ["dark"] * 20, HeadError, r"one class only \(dark\)"),
         (IMAGES, np.linspace(0, 1, 20), SourceError, "expected a string or an integer"),
         (IMAGES, ["a"] * 19 + ["b"], HeadError, "the class b with 1 sample"),
@@ -197,3 +204,120 @@ def test_a_source_is_scored_after_fitting_on_whole_floats(tmp_path):
     images, y = make_images(24), np.array([0.0, 1.0] * 12)
     classifier = ImageClassifier(TINY, "logistic_regression", store=tmp_path, cv=2).fit(images, y)
     assert classifier.score(as_source(images, y)) == classifier.score(images, y) > 0.9
+
+
+class TestViews:
+    @pytest.fixture
+    def extractor(self):
+        return FeatureExtractor(TINY, n_views=4, batch_size=8, random_state=2)
+
+    @pytest.fixture
+    def fitted(self, classifier, extractor):
+        return classifier.set_params(backbone=extractor).fit(IMAGES, NAMES)
+
+    def test_an_image_is_answered_by_the_mean_over_its_views(self, fitted, extractor, tmp_path):
+        features = extract(IMAGES, extractor, store=tmp_path / "store")
+        each = fitted.head_.predict_proba(features.X).reshape(20, 4, 2)
+        found = fitted.predict_proba(IMAGES)
+        np.testing.assert_allclose(found, each.mean(axis=1), rtol=1e-6)
+        assert not np.allclose(found, each[:, 0])
+        np.testing.assert_array_equal(fitted.predict(IMAGES), fitted.classes_[found.argmax(axis=1)])
+        assert fitted.score(IMAGES, NAMES) == 1.0
+
+    def test_the_search_knows_which_rows_are_one_image(self, fitted):
+        assert fitted.report_.n_rows_computed == 80
+        assert fitted.head_.n_features_in_ == 12
+        # Twenty images, not eighty rows, are too few for thirty folds.
+        with pytest.raises(HeadError, match="for 30 folds"):
+            clone(fitted).set_params(cv=30).fit(IMAGES, NAMES)
+
+    def test_training_images_are_listed_once(self, fitted):
+        assert len(fitted.training_images_) == len(set(fitted.training_images_)) == 20
+
+    def test_images_without_labels_or_content_shift_nothing(self, classifier, extractor, tmp_path):
+        folder = write_class_folder(tmp_path / "images", 20)
+        (folder / "dark" / "00-001.png").write_bytes(b"")
+        classifier.set_params(backbone=extractor, on_error="skip").fit(folder)
+        assert (classifier.report_.n_failed, len(classifier.training_images_)) == (1, 20)
+        y = np.array([0, 1] * 10)
+        y[:6] = -1
+        assert len(clone(classifier).fit(IMAGES, y).training_images_) == 14
+
+    def test_a_file_keeps_the_views_unless_told_otherwise(self, fitted, tmp_path, n_embedded):
+        fitted.save(tmp_path / "m.featx")
+        loaded = ImageClassifier.load(tmp_path / "m.featx", store=None)
+        assert loaded.extractor_.spec_ == fitted.extractor_.spec_
+        np.testing.assert_allclose(loaded.predict_proba(IMAGES), fitted.predict_proba(IMAGES), rtol=1e-5)
+        n_embedded.clear()
+        plain = ImageClassifier.load(tmp_path / "m.featx", store=None, n_views=1, engine="keras")
+        assert plain.extractor_.engine == "keras"
+        assert plain.score(IMAGES, NAMES) == 1.0
+        assert sum(n_embedded) == 20
+        with pytest.raises(BackboneError, match="n_views=0"):
+            ImageClassifier.load(tmp_path / "m.featx", n_views=0)
+
+    def test_decisions_are_averaged_where_there_are_no_probabilities(self, classifier, extractor):
+        classifier.set_params(backbone=extractor, head=SVC()).fit(IMAGES, NAMES)
+        assert classifier.score(IMAGES, NAMES) == 1.0
+
+    def test_fine_tuning_takes_each_image_as_it_is(self, fitted, n_embedded):
+        # The images themselves are in the store already: nothing is embedded.
+        n_embedded.clear()
+        tuner = fitted.fine_tune(IMAGES, NAMES, validation_size=0.3, unfreeze="none", epochs=1)
+        assert n_embedded == []
+        assert tuner.predict_proba(IMAGES).shape == (20, 2)
+        plain = ImageClassifier(TINY, fitted.head_, store=None).fit(IMAGES, NAMES)
+        model = fitted.to_keras()
+        assert model.input_shape == plain.to_keras().input_shape == (None, 16, 16, 3)
+
+
+class TestArrays:
+    @pytest.fixture
+    def table(self):
+        from sklearn.datasets import load_iris
+
+        flowers = load_iris()
+        return flowers.data, flowers.target_names[flowers.target]
+
+    @pytest.fixture
+    def model(self):
+        import keras
+
+        keras.utils.set_random_seed(0)
+        inputs = keras.Input((4,))
+        return keras.Model(inputs, keras.layers.Dense(16, activation="relu")(inputs))
+
+    def classifier(self, model, tmp_path):
+        extractor = FeatureExtractor(model, inputs="arrays")
+        return ImageClassifier(extractor, "logistic_regression", store=tmp_path / "cache", cv=3)
+
+    def test_they_are_fitted_scored_saved_and_loaded(self, table, model, tmp_path):
+        X, y = table
+        fitted = self.classifier(model, tmp_path).fit(X, y)
+        assert fitted.score(X, y) > 0.9
+        assert fitted.score(ValueSource(X, y)) == fitted.score(X, y)
+        fitted.save(tmp_path / "m.featx")
+        loaded = ImageClassifier.load(tmp_path / "m.featx", backbone=model, store=tmp_path / "cache")
+        np.testing.assert_array_equal(loaded.predict(X[:9]), fitted.predict(X[:9]))
+        np.testing.assert_array_equal(loaded.predict_proba(X[:9]), fitted.predict_proba(X[:9]))
+
+    def test_there_is_nothing_to_make_a_model_of_images_from(self, table, model, tmp_path):
+        X, y = table
+        fitted = self.classifier(model, tmp_path).fit(X, y)
+        with pytest.raises(ConversionError, match="takes arrays; expected one of images"):
+            fitted.to_keras()
+        with pytest.raises(ConversionError, match="takes arrays; expected one of images"):
+            fitted.fine_tune(X, y)
+
+    def test_what_the_refusal_says_to_do_works(self, table, model, tmp_path):
+        import keras
+
+        X, y = table
+        fitted = self.classifier(model, tmp_path).fit(X, y)
+        whole = keras.Sequential([fitted.extractor_.backbone_.model, to_keras(fitted.head_)])
+        probabilities = whole.predict_on_batch(X[:9].astype(np.float32))
+        np.testing.assert_allclose(probabilities, fitted.predict_proba(X[:9]), atol=1e-5)
+
+    def test_images_are_refused(self, model, tmp_path):
+        with pytest.raises(SourceError, match=r"samples of uint8 \(20, 24, 3\); expected float32 \(4,\)"):
+            self.classifier(model, tmp_path).fit(make_images(4), [0, 1, 0, 1])

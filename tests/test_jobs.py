@@ -13,6 +13,7 @@ from featx import (
     FeatureSet,
     HeadError,
     HeadSearch,
+    HeadSpec,
     ImageClassifier,
     ModelFile,
     StoreMismatchError,
@@ -24,6 +25,8 @@ from featx.jobs import evaluate_model, predict_images
 from featx.model_jobs import export_model_file, finetune_model
 from featx.search_jobs import save_search, search_features
 from tests.conftest import TINY, make_images, write_class_folder
+
+pytestmark = pytest.mark.backends
 
 
 def search():
@@ -183,6 +186,74 @@ def test_views_of_an_image_are_evaluated_as_one(features):
     head = LogisticRegression().fit(features.X, features.y)
     found = evaluate_model(ModelFile(head, class_names=features.class_names), doubled)
     assert found.evaluation.n_samples == 40
+
+
+class TestViews:
+    """A model that was searched on four views of each image."""
+
+    @pytest.fixture
+    def by_views(self, tmp_path):
+        source = as_source(make_images(40), ["dark", "light"] * 20)
+        return {
+            n_views: extract(source, FeatureExtractor(TINY, n_views=n_views), store=tmp_path / "store")
+            for n_views in (1, 2, 4)
+        }
+
+    @pytest.fixture
+    def model(self, by_views, tmp_path):
+        # One candidate: which of several that do equally well is the best is of no matter here.
+        head = HeadSpec("logistic_regression", LogisticRegression(), {"C": [10.0]})
+        searcher = HeadSearch(head, cv=3, random_state=0)
+        save_search(search_features(by_views[4], searcher), tmp_path / "m.featx")
+        return ModelFile.load(tmp_path / "m.featx")
+
+    def test_it_is_evaluated_on_any_number_of_them(self, by_views, model):
+        found = {n_views: evaluate_model(model, features) for n_views, features in by_views.items()}
+        assert {(each.n_trained_on, each.evaluation.n_samples) for each in found.values()} == {(30, 10)}
+        assert found[4].evaluation.log_loss == pytest.approx(model.metrics["test"]["log_loss"])
+        assert len({each.evaluation.log_loss for each in found.values()}) == 3
+
+    def test_a_model_of_one_view_is_evaluated_on_several(self, by_views, tmp_path):
+        save_search(search_features(by_views[1], search()), tmp_path / "one.featx")
+        found = evaluate_model(ModelFile.load(tmp_path / "one.featx"), by_views[4])
+        assert (found.n_trained_on, found.evaluation.n_samples) == (30, 10)
+
+    def test_of_several_files_that_serve_it_takes_its_own(self, by_views, model):
+        named = {str(n_views): features for n_views, features in by_views.items()}
+        assert evaluate_model(model, named) == evaluate_model(model, by_views[4])
+
+    def test_the_file_lists_every_image_once(self, model):
+        assert len(model.training_images) == len(set(model.training_images)) == 30
+
+    def test_another_extraction_is_refused_all_the_same(self, model, tmp_path):
+        source = as_source(make_images(4), ["dark", "light"] * 2)
+        other = extract(source, FeatureExtractor(TINY, pooling="max", n_views=4), store=tmp_path)
+        with pytest.raises(StoreMismatchError, match="pooling: found max, expected avg") as caught:
+            evaluate_model(model, other)
+        assert "n_views" not in str(caught.value)
+
+    def test_predictions_are_one_an_image_and_failures_keep_their_place(self, model, tmp_path):
+        folder = write_class_folder(tmp_path / "images", 12)
+        for name in ("dark/00.png", "dark/00-004.png", "light/zz.jpg"):
+            (folder / name).write_bytes(b"")
+        classifier = ImageClassifier.load(tmp_path / "m.featx", store=tmp_path / "store")
+        found = predict_images(classifier, as_source(folder), on_error="skip")
+        good = [index for index, error in enumerate(found.errors) if not error]
+        names = [found.sample_ids[index] for index in good]
+        assert len(names) == 11
+        assert [found.labels[index] for index in good] == [name.partition("/")[0] for name in names]
+        for index in (good[0], good[3], good[-1]):
+            alone = extract(folder / found.sample_ids[index], classifier.extractor_, store=None)
+            expected = model.head.predict_proba(alone.X).mean(axis=0)
+            np.testing.assert_allclose(found.probabilities[index], expected, rtol=1e-5)
+        assert (found.report.n_samples, found.report.n_views) == (14, 4)
+
+    def test_fine_tuning_trains_on_the_images_of_the_head_and_tests_on_the_others(self, model, tmp_path):
+        assert model.specs
+        source = as_source(make_images(40), ["dark", "light"] * 20)
+        options = {"unfreeze": "none", "epochs": 1, "validation_size": 0.3}
+        found = finetune_model(tmp_path / "m.featx", source, store=tmp_path / "store", **options)
+        assert found.frozen_test.n_samples == 10
 
 
 class TestPredictImages:

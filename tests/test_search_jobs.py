@@ -256,6 +256,12 @@ def test_views_are_one_image_in_every_score():
     assert result.nested.mean == 1.0
 
 
+def test_views_without_a_label_are_one_sample():
+    given = with_views()
+    given.y[:6] = -1
+    assert search_features(given, search()).n_unlabelled == 3
+
+
 def test_a_hashed_test_part_stays_put_when_samples_are_added():
     before = search_features(noise(60), search(), assignment="hashed")
     after = search_features(noise(90), search(), assignment="hashed")

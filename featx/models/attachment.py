@@ -42,8 +42,8 @@ def attach_head(
     Raises
     ------
     ConversionError
-        When the head takes another number of features than the backbone gives, or has another number of
-        classes than there are names.
+        When the backbone takes no images, the head takes another number of features than it gives, or has
+        another number of classes than there are names.
 
     Examples
     --------
@@ -61,7 +61,7 @@ def attach_head(
 
     if not isinstance(backbone, Backbone):
         backbone = load_backbone(backbone)
-    features = backbone.unshared().model
+    features = check_takes_images(backbone).unshared().model
     _check_fits(features, head_model)
     n_classes = head_model.output_shape[-1]
     names = tuple(str(index) for index in range(n_classes)) if class_names is None else tuple(class_names)
@@ -71,6 +71,25 @@ def attach_head(
     model = keras.Model(features.input, head_model(features.output), name="featx_classifier")
     model.class_names = names
     return model
+
+
+def check_takes_images(backbone: Backbone) -> Backbone:
+    """Refuse a backbone of arrays, which are not resized, augmented or exported as images are.
+
+    Raises
+    ------
+    ConversionError
+
+    Examples
+    --------
+    >>> check_takes_images(load_backbone("efficientnet_lite0")).inputs
+    'images'
+    """
+    if backbone.inputs != "images":
+        received = f"the backbone {backbone.spec.name}, which takes arrays"
+        remedy = "put backbone.model and featx.to_keras(head) into a keras.Sequential yourself"
+        raise ConversionError(explain(received, "one of images", remedy))
+    return backbone
 
 
 def _check_fits(features: keras.Model, head_model: keras.Model) -> None:

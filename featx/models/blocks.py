@@ -107,6 +107,9 @@ def parts_of(model: keras.Model) -> Parts:
     if len(nested) != 2 or nested[1] is not model.layers[-1] or len(model.outputs) != 1:
         received = f"the model {getattr(model, 'name', type(model).__name__)}"
         raise ConversionError(explain(received, "a backbone with a head behind it", "make it by attach_head"))
+    if len(model.input_shape) != 4 or model.inputs[0].dtype != "uint8":
+        received = f"the model {model.name} from {model.inputs[0].dtype} {model.input_shape}"
+        raise ConversionError(explain(received, "one from uint8 images", "make it by attach_head"))
     network, head = nested
     calls = dict(_node(tensor) for tensor in _tensors_below(model.outputs))
     before = keras.Model(model.inputs[0], one_or_list(calls[network].input_tensors))

@@ -17,8 +17,9 @@ from typing import Any
 
 import numpy as np
 
+from featx.digests import arrays_sha256
 from featx.errors import StoreCorruptError, StoreError, StoreMismatchError
-from featx.files import StrPath, arrays_sha256, atomic_writer, path_kind, read_regular_file, set_aside
+from featx.files import StrPath, atomic_writer, path_kind, read_regular_file, set_aside
 
 FORMAT_VERSION = 1
 

@@ -16,12 +16,13 @@ import numpy as np
 from sklearn.base import BaseEstimator
 
 from featx.checks import check_choice, check_positive, check_seed, explain
+from featx.digests import arrays_sha256
 from featx.errors import ConversionError, FeatxWarning
 from featx.features.extraction import merge_groups
 from featx.features.extractor import tags_for_images
 from featx.features.folding import copy_model
 from featx.features.keras_models import weights_digest
-from featx.files import StrPath, arrays_sha256, check_target, sha256_hex
+from featx.files import StrPath, check_target, sha256_hex
 from featx.heads.holdout import holdout_split
 from featx.images.base import ImageSource
 from featx.images.sources import as_source

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
@@ -13,7 +12,9 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from featx.errors import DecodeError
+from featx.features.engines import available_cpus
 from featx.features.pipeline import decode_ahead
+from featx.features.preparation import ImagePreparation
 from featx.images.base import ImageSource
 from featx.images.sources import as_source, true_class_names
 
@@ -39,13 +40,17 @@ class ScoresImages(ClassifierMixin):
         -------
         float
         """
-        source = as_source(images)
+        source = self._source_of(images)
         if y is None:
             predicted = self.predict(source)
             # Fitted on 0.0 and 1.0, it answers in kind; the source calls its classes "0" and "1".
             whole = predicted.astype(np.int64) if predicted.dtype.kind == "f" else predicted
             return float(accuracy_score(true_class_names(source), whole.astype(str)))
         return float(accuracy_score(y, self.predict(source)))
+
+    def _source_of(self, images: Any, y: Any = None) -> ImageSource:
+        """A source of what is to be predicted, of the kind that the model takes."""
+        return as_source(images, y)
 
 
 class PredictsImages(ScoresImages):
@@ -165,8 +170,9 @@ def scores_of(
         found.append((rows.copy(), scores[: len(rows)]))
         rows.clear()
 
-    n_threads = workers or os.cpu_count() or 1
-    samples = decode_ahead(source, input_size, lambda _: False, n_threads, _BATCHES_AHEAD * batch_size)
+    n_threads = workers or available_cpus()
+    preparation = ImagePreparation(input_size, None, 1)
+    samples = decode_ahead(source, preparation, lambda _: False, n_threads, _BATCHES_AHEAD * batch_size)
     for index, sample in enumerate(samples):
         advance(1)
         if sample.pixels is None:

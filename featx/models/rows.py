@@ -15,7 +15,9 @@ import numpy as np
 
 from featx.checks import explain
 from featx.errors import SourceError, StoreError
+from featx.features.engines import available_cpus
 from featx.features.pipeline import decode_ahead
+from featx.features.preparation import ImagePreparation
 from featx.models.blocks import one_or_list
 
 if TYPE_CHECKING:
@@ -146,7 +148,8 @@ def decoded_rows(
         raise SourceError(explain("no images", "one or more", "check the source"))
     images = empty_rows(len(source), (*input_size, 3), np.uint8, memory_gb)
     digests = []
-    samples = decode_ahead(source, input_size, lambda _: False, os.cpu_count() or 1, _N_AHEAD)
+    preparation = ImagePreparation(input_size, None, 1)
+    samples = decode_ahead(source, preparation, lambda _: False, available_cpus(), _N_AHEAD)
     for index, sample in enumerate(samples):
         if sample.error is not None:
             raise sample.error

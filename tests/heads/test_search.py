@@ -28,6 +28,8 @@ from featx.heads.search import HeadSearch
 from featx.heads.spaces import resolve_heads
 from featx.heads.splits import make_folds
 
+pytestmark = pytest.mark.backends
+
 SMALL_GRIDS = {
     "logistic_regression": {"head__C": [0.01, 1.0]},
     "linear_svm": {"head__C": [1e-4, 1e-2]},

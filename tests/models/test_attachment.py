@@ -118,3 +118,9 @@ def test_a_head_of_another_width_is_refused(head_model):
         attach_head(load_backbone(TINY, pooling="avg+max"), head_model)
     with pytest.raises(ConversionError, match="n_features"):
         attach_head(TINY, load_backbone(TINY).model)
+
+
+def test_a_backbone_of_arrays_is_refused(head_model):
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(TINY_FEATURES)])
+    with pytest.raises(ConversionError, match=r"which takes arrays; .* keras.Sequential yourself"):
+        attach_head(load_backbone(model, inputs="arrays"), head_model)

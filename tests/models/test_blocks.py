@@ -93,6 +93,13 @@ def test_what_attach_head_did_not_make_is_refused():
             parts_of(model)
 
 
+def test_a_model_of_arrays_is_refused():
+    network = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+    head = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+    with pytest.raises(ConversionError, match="expected one from uint8 images"):
+        parts_of(keras.Sequential([network, head]))
+
+
 def test_the_parts_together_are_the_model():
     backbone = load_backbone("MobileNetV2", input_size=(32, 32), weights=None, pooling="avg+max")
     head = keras.Sequential([keras.Input((2560,)), keras.layers.Dense(3, "softmax")])
