@@ -9,16 +9,25 @@ import typer
 
 from featx.cli.options import (
     AsJson,
+    BatchSize,
+    Engine,
     FollowLinks,
     GroupColumn,
+    Inputs,
     LabelColumn,
+    NViews,
     OnError,
     PathColumn,
+    Precision,
     Source,
     Store,
     ValueRange,
+    Views,
     Workers,
+    given,
     make_source,
+    parse_batch_size,
+    parse_shape,
     parse_size,
     parse_weights,
 )
@@ -31,9 +40,17 @@ def backbones(
     pattern: Annotated[str, typer.Argument(help="Shell-style, case ignored.")] = "*",
     *,
     offline: Annotated[bool, typer.Option(help="Only those whose weights are here.")] = False,
+    taps: Annotated[bool, typer.Option("--taps", help="The layers of one backbone worth a --tap.")] = False,
+    every_layer: Annotated[bool, typer.Option("--all", help="With --taps: every layer.")] = False,
+    input_size: Annotated[str | None, typer.Option(help="With --taps: 300 or 300x200.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """What can be loaded: input size, width, and where the weights come from."""
+    """What can be loaded: input size, width, and where the weights come from; or what may be tapped in it."""
+    if taps:
+        print_rows(_tap_rows(pattern, parse_size(input_size), every_layer=every_layer), as_json=as_json)
+        return
+    if every_layer or input_size is not None:
+        raise typer.BadParameter("--all and --input-size go with --taps")
     from featx.features.backbones import list_backbones
 
     rows = [
@@ -49,6 +66,17 @@ def backbones(
     print_rows(rows, as_json=as_json)
 
 
+def _tap_rows(
+    backbone: str, input_size: tuple[int, int] | None, *, every_layer: bool
+) -> list[dict[str, Any]]:
+    from featx.features.taps import list_taps
+
+    return [
+        {"name": tap.name, "shape": list(tap.shape), "depth": tap.depth, "n_features": tap.n_features}
+        for tap in list_taps(backbone, input_size, every_layer=every_layer)
+    ]
+
+
 def extract(
     source: Source,
     *,
@@ -56,8 +84,16 @@ def extract(
     backbone: Annotated[str, typer.Option(help="A name of `featx backbones`, or a .keras file.")] = (
         "efficientnet_lite0"
     ),
-    pooling: Annotated[str, typer.Option(help="avg, max, avg+max or none.")] = "avg",
-    taps: Annotated[list[str] | None, typer.Option("--tap", help="Inner layer to keep; repeatable.")] = None,
+    pooling: Annotated[
+        str, typer.Option(help="avg, max, gem or none (flattened); several joined by +.")
+    ] = "avg",
+    taps: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--tap",
+            help="Inner layer to keep (`featx backbones NAME --taps`), or LAYER:POOLING; repeatable.",
+        ),
+    ] = None,
     input_size: Annotated[
         str | None, typer.Option(help="300 or 300x200 (height x width) [default: the backbone's].")
     ] = None,
@@ -65,10 +101,15 @@ def extract(
     preprocessing: Annotated[
         str, typer.Option(help="auto, or for a model of your own: none, unit, tf, torch, caffe, lite.")
     ] = "auto",
-    batch_size: Annotated[int, typer.Option(help="Images in a forward pass.")] = 32,
-    precision: Annotated[str, typer.Option(help="float32.")] = "float32",
-    engine: Annotated[str, typer.Option(help="auto or keras.")] = "auto",
-    random_state: Annotated[int | None, typer.Option(help="Seed of random weights.")] = None,
+    inputs: Inputs = "images",
+    n_views: NViews = None,
+    views: Views = None,
+    batch_size: BatchSize = None,
+    precision: Precision = None,
+    engine: Engine = None,
+    random_state: Annotated[
+        int | None, typer.Option(help="Seed of random weights, and of the views.")
+    ] = None,
     store: Store = Path("cache"),
     dtype: Annotated[str, typer.Option(help="float32 or float16, of the feature file.")] = "float32",
     resume: Annotated[bool, typer.Option(help="Take rows that are in the store.")] = True,
@@ -82,31 +123,39 @@ def extract(
     as_json: AsJson = False,
 ) -> None:
     """Embed images, and write a feature file."""
+    import dataclasses
+
     from featx.features.extraction import extract as extract_features
-    from featx.features.extractor import FeatureExtractor
+    from featx.features.recipe import ExtractionRecipe
     from featx.files import check_target
     from featx.images.base import LABELS_COME_FROM, UNLABELLED
 
     check_target(out, source)
     images = make_source(
         source,
+        inputs,
         path_column=path_column,
         label_column=label_column,
         group_column=group_column,
         value_range=value_range,
         follow_links=follow_links or None,
     )
-    extractor = FeatureExtractor(
+    extractor = ExtractionRecipe(
         backbone,
         pooling=pooling,
         taps=tuple(taps or ()),
-        input_size=parse_size(input_size),
+        input_size=parse_shape(input_size) if inputs == "arrays" else parse_size(input_size),
         weights=parse_weights(weights),
         preprocessing=preprocessing,
-        batch_size=batch_size,
-        precision=precision,
-        engine=engine,
+        inputs=inputs,
         random_state=random_state,
+        **given(
+            n_views=n_views,
+            views=views,
+            batch_size=parse_batch_size(batch_size),
+            precision=precision,
+            engine=engine,
+        ),
     )
     features = extract_features(
         images,
@@ -120,12 +169,17 @@ def extract(
     )
     if out is not None:
         features.save(out)
+    # Measured for other precisions than float32 alone.
+    difference = features.difference
     if as_json:
-        print_json({"path": out, **features.report.to_dict(), "n_ignored": len(ignored_files(images))})
+        found = features.report.to_dict()
+        found["difference"] = None if difference is None else dataclasses.asdict(difference)
+        print_json({"path": out, **found, "n_ignored": len(ignored_files(images))})
         return
-    print_extraction(features.report)
+    print_extraction(features.report, difference)
     if (features.y == UNLABELLED).all():
-        typer.echo(f"no labels in {source}: {LABELS_COME_FROM}", err=True)
+        where = LABELS_COME_FROM if inputs == "images" else "they come from an array 'labels' beside 'values'"
+        typer.echo(f"no labels in {source}: {where}", err=True)
     if ignored := ignored_files(images):
         typer.echo(f"{len(ignored)} files are not named as images and were left alone", err=True)
     if out is not None:

@@ -7,8 +7,11 @@ from typing import Annotated, Any
 
 import typer
 
+from featx.checks import explain
 from featx.cli.options import (
     AsJson,
+    BatchSize,
+    Engine,
     FollowLinks,
     Jobs,
     OnError,
@@ -19,8 +22,10 @@ from featx.cli.options import (
     Store,
     ValueRange,
     Workers,
+    given,
     load_feature_files,
     make_unlabelled_source,
+    parse_batch_size,
 )
 from featx.cli.printing import (
     print_classes,
@@ -31,6 +36,7 @@ from featx.cli.printing import (
     print_leaderboard,
     print_rows,
 )
+from featx.errors import ConversionError
 
 
 def demo(
@@ -96,6 +102,12 @@ def predict(
     backbone: Annotated[
         str | None, typer.Option(help=".keras file, where the model needs a backbone of your own.")
     ] = None,
+    n_views: Annotated[
+        int | None,
+        typer.Option(help="Views to average over [default: as many as the model was fitted on]."),
+    ] = None,
+    batch_size: BatchSize = None,
+    engine: Engine = None,
     store: Store = Path("cache"),
     on_error: OnError = "raise",
     workers: Workers = None,
@@ -104,7 +116,10 @@ def predict(
     follow_links: FollowLinks = False,
     as_json: AsJson = False,
 ) -> None:
-    """Classify images: labels and probabilities."""
+    """Classify images: labels and probabilities.
+
+    A model that was fitted on several views of each image averages over as many.
+    """
     from featx.classifier import ImageClassifier
     from featx.files import check_target
     from featx.jobs import predict_images
@@ -112,15 +127,21 @@ def predict(
     from featx.models.exported import load_exported
 
     check_target(out, model, source)
-    images = make_unlabelled_source(
-        source, path_column=path_column, value_range=value_range, follow_links=follow_links or None
-    )
+    columns: dict[str, Any] = {
+        "path_column": path_column,
+        "value_range": value_range,
+        "follow_links": follow_links or None,
+    }
     options: Any = {"on_error": on_error, "workers": workers, "verbose": 1}
+    embedding = given(n_views=n_views, batch_size=parse_batch_size(batch_size), engine=engine)
     if is_exported(model):
+        _refuse_embedding(model, embedding)
+        images = make_unlabelled_source(source, **columns)
         found = predict_exported(load_exported(model), images, **options)
     else:
-        classifier = ImageClassifier.load(model, backbone=backbone, store=store)
-        found = predict_images(classifier, images, **options)
+        classifier = ImageClassifier.load(model, backbone=backbone, store=store, **embedding)
+        samples = make_unlabelled_source(source, classifier.extractors_[0].spec_.inputs, **columns)
+        found = predict_images(classifier, samples, **options)
     if out is not None:
         found.save_csv(out)
     if as_json:
@@ -141,3 +162,10 @@ def predict(
             if label is not None
         ]
     )
+
+
+def _refuse_embedding(model: Path, embedding: dict[str, Any]) -> None:
+    """An exported model embeds nothing: it is one network, from an image to its classes."""
+    for name, value in embedding.items():
+        received = f"--{name.replace('_', '-')} {value} for the exported model {model}"
+        raise ConversionError(explain(received, "a model file", "leave it out"))

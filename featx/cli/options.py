@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from featx.checks import check_choice, explain
-from featx.errors import BackboneError, StoreError
+from featx.errors import BackboneError, SourceError, StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,7 +30,30 @@ GroupColumn = Annotated[str | None, typer.Option(help="Manifest: column of the g
 ValueRange = Annotated[
     tuple[float, float] | None, typer.Option(help="Arrays: black and white, unless the images are uint8.")
 ]
+NViews = Annotated[int | None, typer.Option(help="Views of each image, itself the first [default: 1].")]
+Views = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--view",
+        help="What the others are made by: flip, quarter_turn, crop, shift, zoom, colour; repeatable "
+        "[default: flip, crop].",
+    ),
+]
+BatchSize = Annotated[
+    str | None, typer.Option(help="Images in a forward pass; auto finds what is fastest [default: 32].")
+]
+Precision = Annotated[
+    str | None,
+    typer.Option(
+        help="float32, bfloat16, float16; or auto: bfloat16 where the hardware has it [default: float32]."
+    ),
+]
+Engine = Annotated[
+    str | None,
+    typer.Option(help="keras, onnx, openvino; or auto: the fastest that is installed [default: auto]."),
+]
 Out = Annotated[Path | None, typer.Option(help="Model file to write.")]
+Inputs = Annotated[str, typer.Option(help="images; or arrays, for a .keras file that takes such.")]
 FollowLinks = Annotated[bool, typer.Option(help="Folder: open links that leave it.")]
 
 
@@ -45,27 +68,28 @@ def load_feature_files(paths: Sequence[str | Path]) -> dict[str, FeatureSet]:
     return {name: FeatureSet.load(name) for name in names}
 
 
-def make_source(source: str, **options: Any) -> ImageSource:
-    """The source that an argument means, with those options that were given."""
+def make_source(source: str, inputs: str = "images", **options: Any) -> ImageSource:
+    """The source that an argument means, of images or arrays, with those options that were given."""
     from featx.images.sources import as_source
+    from featx.images.value_sources import as_value_source
 
-    return as_source(source, **{name: value for name, value in options.items() if value is not None})
+    check_choice("--inputs", inputs, ("images", "arrays"), SourceError)
+    kind = as_value_source if inputs == "arrays" else as_source
+    return kind(source, **given(**options))
 
 
-def make_unlabelled_source(source: str, **options: Any) -> ImageSource:
+def make_unlabelled_source(source: str, inputs: str = "images", **options: Any) -> ImageSource:
     """The source that an argument means, without regard to what it says of labels."""
-    images = (
-        make_source(source, **options) if not source.lower().endswith(".csv") else _manifest(source, options)
-    )
-    return images.without_labels()
+    is_manifest = inputs == "images" and source.lower().endswith(".csv")
+    samples = _manifest(source, options) if is_manifest else make_source(source, inputs, **options)
+    return samples.without_labels()
 
 
 def _manifest(source: str, options: dict[str, Any]) -> ImageSource:
     from featx.images.sources import as_source
 
     # A column of labels half filled in is no obstacle to a prediction.
-    given = {name: value for name, value in options.items() if value is not None}
-    return as_source(source, label_column=None, **given)
+    return as_source(source, label_column=None, **given(**options))
 
 
 def parse_size(text: str | None) -> tuple[int, int] | None:
@@ -82,6 +106,57 @@ def parse_size(text: str | None) -> tuple[int, int] | None:
     if match is None:
         raise BackboneError(explain(f"--input-size {text}", "300 or 300x200 (height x width)", "mend it"))
     return int(match[1]), int(match[2] or match[1])
+
+
+def parse_batch_size(text: str | None) -> int | str | None:
+    """A number, or ``auto``.
+
+    Examples
+    --------
+    >>> parse_batch_size("64"), parse_batch_size("auto"), parse_batch_size(None)
+    (64, 'auto', None)
+    """
+    if text is None or text == "auto":
+        return text
+    if not text.isdecimal():
+        raise BackboneError(explain(f"--batch-size {text}", "a number, or auto", "mend it"))
+    return int(text)
+
+
+def given(**options: Any) -> dict[str, Any]:
+    """Those options that were given; the others are left to their defaults in the library.
+
+    Examples
+    --------
+    >>> given(n_views=4, views=None)
+    {'n_views': 4}
+    >>> given(n_views=None, views=["flip"])
+    Traceback (most recent call last):
+    featx.errors.BackboneError: received --view flip without --n-views; expected a number of views; ...
+    """
+    if options.get("views") and options.get("n_views") is None:
+        received = f"--view {' '.join(options['views'])} without --n-views"
+        raise BackboneError(explain(received, "a number of views", "pass --n-views 4, or leave --view out"))
+    return {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in options.items()
+        if value is not None
+    }
+
+
+def parse_shape(text: str | None) -> tuple[int, ...] | None:
+    """``128x64x1`` as the shape of one sample.
+
+    Examples
+    --------
+    >>> parse_shape("128x64x1"), parse_shape("50"), parse_shape(None)
+    ((128, 64, 1), (50,), None)
+    """
+    if text is None:
+        return None
+    if re.fullmatch(r"\d+(x\d+)*", text) is None:
+        raise BackboneError(explain(f"--input-size {text}", "the shape of a sample, as 128x64x1", "mend it"))
+    return tuple(int(side) for side in text.split("x"))
 
 
 def parse_weights(text: str) -> Any:

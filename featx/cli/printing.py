@@ -14,6 +14,7 @@ import typer
 from featx.errors import printable
 
 if TYPE_CHECKING:
+    from featx.features.precision_difference import PrecisionDifference
     from featx.features.run import ExtractionReport
     from featx.insight.evaluation import Evaluation
     from featx.jobs import PredictionReport
@@ -21,6 +22,31 @@ if TYPE_CHECKING:
 _MAX_FAILURES = 20
 _MAX_CANDIDATES = 10
 _PIPE_COLUMNS = 200
+
+# What an extraction's time goes into.
+_STAGES = {
+    "read": "files from the disk",
+    "decode": "pixels of the images, resized",
+    "start": "load and compile the network, choose the engine",
+    "forward": "the network",
+    "write": "rows into the store",
+    "wait": "for images: the threads are behind",
+    "compare": "the precision with float32",
+    "other": "listing, hashing, looking up",
+}
+_THREAD_STAGES = ("read", "decode")
+# What to do where a stage of the main thread, or of the threads that it waits for, takes most.
+_REMEDIES = {
+    "wait": "",
+    "forward": "the network; faster with",
+    "start": "starting the engine, which is remembered; nothing to do",
+    "write": "writing to the store; faster with --store on another disk",
+    "compare": "comparing the precision with float32, once for these images; nothing to do",
+}
+_THREAD_REMEDIES = {
+    "read": "reading files; faster from another disk",
+    "decode": "decoding images; faster with more --workers, or smaller files, already near the input size",
+}
 
 
 def print_json(value: Any) -> None:
@@ -52,17 +78,73 @@ def print_rows(rows: Sequence[Mapping[str, Any]], *, as_json: bool = False, titl
     Console(width=None if sys.stdout.isatty() else _PIPE_COLUMNS).print(table)
 
 
-def print_extraction(report: ExtractionReport) -> None:
-    """What an extraction did, and where the time went."""
+def print_extraction(report: ExtractionReport, difference: PrecisionDifference | None = None) -> None:
+    """What an extraction did, where the time went, and what the precision cost."""
+    views = f" of {report.n_views} views" if report.n_views > 1 else ""
+    rows = f" ({report.n_rows_computed:,} rows)" if report.n_views > 1 else ""
     typer.echo(
-        f"{report.n_samples:,} images: {report.n_computed:,} embedded, {report.n_cached:,} from the store, "
-        f"{report.n_failed:,} failed; {report.n_features:,} features in {report.seconds:.1f} s "
-        f"({report.images_per_second:,.0f} images/s)"
+        f"{report.n_samples:,} images{views}: {report.n_computed:,} embedded{rows}, "
+        f"{report.n_cached:,} from the store, {report.n_failed:,} failed; "
+        f"{report.n_features:,} features in {report.seconds:.1f} s ({report.images_per_second:,.0f} images/s)"
     )
-    if report.n_computed:
-        spent = ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in report.stages.items())
-        typer.echo(f"seconds by stage (read and decode in threads): {spent}")
+    if report.n_rows_computed:
+        print_rows(stage_rows(report))
+        typer.echo(f"what limits: {limit_of(report)}")
+        if report.engine:
+            typer.echo(_engine_line(report.engine))
+    if difference is not None:
+        typer.echo(_difference_line(difference))
     print_failures(report)
+
+
+def stage_rows(report: ExtractionReport) -> list[dict[str, str]]:
+    """The stages of an extraction that took time, and what none of them accounts for."""
+    spent = dict(report.stages)
+    spent["other"] = report.seconds - sum(
+        seconds for stage, seconds in spent.items() if stage not in _THREAD_STAGES
+    )
+    return [
+        {
+            "stage": stage,
+            "seconds": f"{seconds:.1f}",
+            "of the run": f"{seconds / report.seconds:.0%}",
+            "in": "threads, summed" if stage in _THREAD_STAGES else "main thread",
+            "": _STAGES[stage],
+        }
+        for stage, seconds in spent.items()
+        if seconds >= 0.05
+    ]
+
+
+def limit_of(report: ExtractionReport) -> str:
+    """What an extraction spent most of its main thread on, and what can be done about it."""
+    spent = report.stages
+    stage = max(_REMEDIES, key=lambda name: spent.get(name, 0.0))
+    if stage == "wait":
+        stage = max(_THREAD_STAGES, key=lambda name: spent.get(name, 0.0))
+    if stage != "forward":
+        return {**_REMEDIES, **_THREAD_REMEDIES}[stage]
+    remedies = ["--precision auto"] if report.engine.get("precision") == "float32" else []
+    is_slower = report.engine.get("name") == "keras" and "not installed" in report.engine.get("why", "")
+    remedies += ['pip install "featx[openvino]"'] if is_slower else []
+    return f"{_REMEDIES[stage]} {', '.join([*remedies, 'a GPU'])}"
+
+
+def _engine_line(engine: Mapping[str, Any]) -> str:
+    share = engine["float32_share"]
+    kept = f" (the first {share:.0%} of the network in float32)" if share else ""
+    batches = f"batches of {engine['batch_size']}"
+    return f"engine: {engine['name']} in {engine['precision']}{kept}, {batches}: {engine['why']}"
+
+
+def _difference_line(difference: PrecisionDifference) -> str:
+    line = (
+        f"{difference.precision} beside float32 on {difference.n_samples:,} images: cosine "
+        f"{difference.cosine_mean:.6f} on average, {difference.cosine_min:.6f} at least"
+    )
+    if difference.accuracy is None or difference.accuracy_float32 is None:
+        return line
+    return f"{line}; accuracy {difference.accuracy:.4f}, in float32 {difference.accuracy_float32:.4f}"
 
 
 def print_failures(report: ExtractionReport | PredictionReport) -> None:

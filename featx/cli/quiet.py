@@ -12,7 +12,6 @@ import importlib.util
 import os
 import re
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.machinery import ModuleSpec
@@ -54,6 +53,8 @@ class _QuietLoader(importlib.abc.Loader):
 
 @contextmanager
 def _without_noise() -> Iterator[None]:
+    import tempfile
+
     sys.stderr.flush()
     terminal = os.dup(2)
     with tempfile.TemporaryFile() as caught:

@@ -10,13 +10,20 @@ import typer
 from featx.checks import check_choice, explain
 from featx.cli.options import (
     AsJson,
+    BatchSize,
+    Engine,
     Jobs,
+    NViews,
     OnError,
     Out,
+    Precision,
     Seed,
     Store,
+    Views,
+    given,
     load_feature_files,
     make_source,
+    parse_batch_size,
 )
 from featx.cli.printing import print_evaluations, print_extraction, print_json, print_leaderboard
 from featx.errors import HeadError
@@ -70,11 +77,19 @@ def search(
     backbone: Annotated[
         str | None, typer.Option(help="Images: what embeds them [default: efficientnet_lite0].")
     ] = None,
+    n_views: NViews = None,
+    views: Views = None,
+    batch_size: BatchSize = None,
+    precision: Precision = None,
+    engine: Engine = None,
     store: Store = Path("cache"),
     on_error: OnError = "raise",
     as_json: AsJson = False,
 ) -> None:
-    """Find the best head, and score it on a part set aside."""
+    """Find the best head, and score it on a part set aside.
+
+    How images are embedded is said as for extract; views of an image are scored as one.
+    """
     from featx.files import check_target
     from featx.heads.search import HeadSearch
     from featx.search_jobs import save_search, search_features
@@ -101,7 +116,15 @@ def search(
         random_state=random_state,
         verbose=1,
     )
-    loaded = _load(features, backbone, store, on_error)
+    embedding = given(
+        backbone=backbone,
+        n_views=n_views,
+        views=views,
+        batch_size=parse_batch_size(batch_size),
+        precision=precision,
+        engine=engine,
+    )
+    loaded = _load(features, embedding, store, on_error)
     options: dict[str, Any] = {"assignment": assignment, "nested": nested, "random_state": random_state}
     result = search_features(loaded, searcher, combine=combine, test_size=test_size, **options)
     if out is not None:
@@ -117,23 +140,28 @@ def search(
         typer.echo(f"wrote {out}")
 
 
-def _load(features: list[str], backbone: str | None, store: Path, on_error: str) -> dict[str, FeatureSet]:
+def _load(
+    features: list[str], embedding: dict[str, Any], store: Path, on_error: str
+) -> dict[str, FeatureSet]:
     from featx.features.extraction import extract
+    from featx.features.extractor import FeatureExtractor
     from featx.features.feature_set import FeatureSet
 
     if len(features) == 1 and not FeatureSet.is_file(features[0]):
-        chosen, options = backbone or "efficientnet_lite0", {"store": store, "on_error": on_error}
-        return {features[0]: extract(make_source(features[0]), chosen, **options, verbose=1)}  # type: ignore[arg-type]
-    if backbone is not None:
-        received, expected = f"--backbone {backbone} for a feature file", "images to embed with it"
-        raise HeadError(explain(received, expected, "pass the images, or leave --backbone out"))
+        options: dict[str, Any] = {"store": store, "on_error": on_error, "verbose": 1}
+        return {features[0]: extract(make_source(features[0]), FeatureExtractor(**embedding), **options)}
+    for name, value in embedding.items():
+        option = "--view" if name == "views" else f"--{name.replace('_', '-')}"
+        shown = " ".join(value) if isinstance(value, tuple) else value
+        received, expected = f"{option} {shown} for a feature file", "images to embed with it"
+        raise HeadError(explain(received, expected, f"pass the images, or leave {option} out"))
     return dict(load_feature_files(features))
 
 
 def _print_result(result: SearchResult) -> None:
     for features in result.combined.feature_sets.values():
         if features.report is not None:
-            print_extraction(features.report)
+            print_extraction(features.report, features.difference)
     print_leaderboard(result.candidates())
     searcher = result.search
     if result.nested is not None:

@@ -3,15 +3,17 @@
 import csv
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
+from sklearn.datasets import load_iris
 
 from featx import FeatureSet
 from tests.conftest import TINY, make_images
 
 EXTRACT_KEYS = {
     *("path", "key", "n_samples", "n_features", "n_computed", "n_cached", "n_failed", "failed"),
-    *("seconds", "images_per_second", "stages"),
+    *("seconds", "images_per_second", "stages", "n_views", "n_rows_computed", "engine", "difference"),
 }
 
 
@@ -33,6 +35,31 @@ class TestExtract:
         assert (spec.weights, spec.weights_seed, spec.preprocessing) == ("random", 3, "tf")
         assert features.X.dtype == np.float16
 
+    def test_views_are_rows(self, featx, folder):
+        options = ["--n-views", 3, "--view", "crop", "--view", "colour", "--random-state", 7]
+        found = featx.json("extract", folder, "--backbone", TINY, *options, "--out", "f.h5")
+        assert (found["n_samples"], found["n_views"], found["n_rows_computed"]) == (40, 3, 120)
+        spec = FeatureSet.load("f.h5").spec
+        assert (spec.n_views, spec.views, spec.view_seed) == (3, ("crop", "colour"), 7)
+        again = featx("extract", folder, "--backbone", TINY, *options[:-2], "--n-views", 4).stdout
+        assert "40 images of 4 views: 40 embedded (120 rows)" in again
+
+    def test_the_engine_and_what_limits_are_said(self, featx, folder):
+        options = ["--engine", "keras", "--batch-size", 8]
+        output = featx("extract", folder, "--backbone", TINY, *options).stdout
+        assert "engine: keras in float32, batches of 8: asked for" in output
+        assert "what limits: " in output
+        found = featx.json("extract", folder, "--backbone", TINY, *options)
+        assert (found["engine"], found["difference"]) == ({}, None)
+
+    def test_another_precision_comes_with_its_difference(self, featx, folder):
+        options = ["--backbone", TINY, "--precision", "bfloat16", "--engine", "keras", "--batch-size", "auto"]
+        found = featx.json("extract", folder, *options)
+        assert (found["engine"]["name"], found["engine"]["precision"]) == ("keras", "bfloat16")
+        assert found["difference"]["n_samples"] == 40
+        assert 0.99 < found["difference"]["cosine_min"] <= 1.0
+        assert "bfloat16 beside float32 on 40 images: cosine" in featx("extract", folder, *options).stdout
+
     def test_a_manifest_with_columns_of_its_own_names(self, featx, tmp_path, folder):
         names = sorted(path.relative_to(tmp_path) for path in folder.rglob("*.*"))
         lines = [f"{name},{name.parent.name},g{index // 2}" for index, name in enumerate(names)]
@@ -47,6 +74,27 @@ class TestExtract:
         np.save(tmp_path / "a.npy", make_images(4) / 255.0)
         assert "value_range" in featx.fails("extract", "a.npy", "--backbone", TINY)
         assert featx.json("extract", "a.npy", "--backbone", TINY, "--value-range", 0, 1)["n_computed"] == 4
+
+    def test_arrays_of_any_kind_go_all_the_way(self, featx, tmp_path):
+        flowers = load_iris()
+        names = flowers.target_names[flowers.target]
+        np.savez(tmp_path / "flowers.npz", values=flowers.data, labels=names)
+        keras.utils.set_random_seed(0)
+        inputs = keras.Input((None,))
+        layer = keras.layers.Dense(16, activation="relu")
+        keras.Model(inputs, layer(keras.layers.Reshape((4,))(inputs))).save(tmp_path / "m.keras")
+        options = ["--backbone", "m.keras", "--inputs", "arrays"]
+        assert "input_size=(the shape of one sample)" in featx.fails("extract", "flowers.npz", *options)
+        options += ["--input-size", 4]
+        found = featx.json("extract", "flowers.npz", *options, "--out", "f.h5")
+        assert (found["n_samples"], found["n_failed"]) == (150, 0)
+        assert featx.json("extract", "flowers.npz", *options)["n_computed"] == 0
+        featx("search", "f.h5", "--head", "logistic_regression", "--cv", 3, "--out", "m.featx")
+        assert featx.json("evaluate", "m.featx", "f.h5")["accuracy"] > 0.8
+        np.save(tmp_path / "more.npy", flowers.data[:6])
+        found = featx.json("predict", "m.featx", "more.npy", "--backbone", "m.keras")
+        assert [row["label"] for row in found["predictions"]] == names[:6].tolist()
+        assert "'labels' beside 'values'" in featx("extract", "more.npy", *options).stderr
 
     def test_skipped_images_are_counted_and_listed(self, featx, folder):
         (folder / "dark" / "broken.png").write_bytes(b"")
@@ -68,10 +116,18 @@ class TestExtract:
         [
             (["nowhere"], "no such file or folder"),
             (["empty"], "0 images in empty"),
+            (["images", "--inputs", "tables"], "'images', 'arrays'"),
+            (["images", "--inputs", "arrays"], "a folder"),
             (["images", "--backbone", "tinny"], "did you mean tiny"),
             (["images", "--backbone", TINY, "--tap", "frist"], "did you mean first"),
             (["images", "--backbone", TINY, "--input-size", "big"], "300 or 300x200"),
             (["images", "--backbone", TINY, "--weights", "mine"], "'imagenet', 'none'"),
+            (["images", "--backbone", TINY, "--batch-size", "many"], "a number, or auto"),
+            (["images", "--backbone", TINY, "--batch-size", 0], "batch_size=0"),
+            (["images", "--backbone", TINY, "--engine", "steam"], "'openvino'"),
+            (["images", "--backbone", TINY, "--precision", "float8"], "'bfloat16'"),
+            (["images", "--backbone", TINY, "--n-views", 0], "n_views=0"),
+            (["images", "--backbone", TINY, "--n-views", 2, "--view", "spin"], "'quarter_turn'"),
             (["images", "--backbone", TINY, "--on-error", "ignore"], "'raise', 'skip'"),
             (["images", "--backbone", TINY, "--dtype", "int8"], "'float32', 'float16'"),
             (["images", "--backbone", TINY, "--label-column", "x"], "option label_column"),
@@ -146,6 +202,25 @@ class TestPredict:
             assert "which is read from" in featx.fails("predict", model_file, folder, "--out", target)
         assert "f.h5, a file of features" in featx.fails("predict", model_file, "f.h5")
 
+    def test_views_are_averaged_and_may_be_fewer(self, featx, folder):
+        images = [folder, "--backbone", TINY, "--n-views", 4]
+        featx("search", *images, "--head", "logistic_regression", "--cv", 3, "--out", "v.featx")
+        found = {}
+        for n_views in (None, 1, 4):
+            options = [] if n_views is None else ["--n-views", n_views, "--engine", "keras"]
+            predictions = featx.json("predict", "v.featx", folder, *options)["predictions"]
+            assert len(predictions) == 40
+            found[n_views] = [prediction["probabilities"]["dark"] for prediction in predictions]
+        assert found[None] == found[4] != found[1]
+        # A plain feature file serves the evaluation of a model of views.
+        featx("extract", folder, "--backbone", TINY, "--out", "plain.h5")
+        assert featx.json("evaluate", "v.featx", "plain.h5")["n_samples"] == 10
+
+    def test_an_exported_model_embeds_nothing(self, featx, model_file, folder):
+        featx("export", model_file, "m.keras")
+        error = featx.fails("predict", "m.keras", folder, "--n-views", 2)
+        assert "--n-views 2 for the exported model m.keras; expected a model file" in error
+
     def test_a_single_image(self, featx, model_file, folder):
         image = next((folder / "light").iterdir())
         assert "light" in featx("predict", model_file, image).stdout
@@ -177,6 +252,15 @@ class TestBackbones:
         assert [row["name"] for row in found] == ["ResNet50", "ResNet50V2"]
         assert found[0]["input_size"] == [224, 224]
         assert "efficientnet_lite0" in featx("backbones", "--offline").stdout
+
+    def test_what_may_be_tapped(self, featx):
+        arguments = ("backbones", "VGG16", "--taps", "--input-size", 32)
+        found = featx.json(*arguments)
+        assert found[0] == {"name": "block1_conv2", "shape": [32, 32, 64], "depth": 0.154, "n_features": 64}
+        assert len(featx.json(*arguments, "--all")) == 18
+        assert "32 x 32 x 64" in featx(*arguments).stdout
+        assert "did you mean VGG16" in featx.fails("backbones", "VGG-16", "--taps")
+        featx("backbones", "--all", code=2)
 
 
 def test_usage_errors_exit_with_two(featx):

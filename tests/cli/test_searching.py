@@ -49,6 +49,8 @@ class TestSearch:
                 "for 50 folds; add images, drop the class, or pass a smaller cv (test_size=",
             ),
             (["f.h5", "--backbone", TINY], "--backbone tiny for a feature file; expected images"),
+            (["f.h5", "--n-views", 4], "--n-views 4 for a feature file; expected images"),
+            (["f.h5", "--view", "flip", "--view", "crop"], "--view flip crop without --n-views"),
             (["f.h5", "--out", "f.h5"], "which is read from"),
             (["f.h5", "--n-jobs", 0], "n_jobs=0"),
             (["f.h5", "--test-size", 1.5], "between 0 and 1"),
