@@ -3,6 +3,9 @@
 
     .venv/bin/python scripts/benchmark.py extract                  # 5,000 JPEGs, three rounds
     .venv/bin/python scripts/benchmark.py extract --images 500     # a quick look
+    .venv/bin/python scripts/benchmark.py precision                # ELPV: every engine and precision
+    .venv/bin/python scripts/benchmark.py views                    # 4 views, 8; runs that are killed
+    KERAS_BACKEND=jax .venv/bin/python scripts/benchmark.py gpu    # ResNet50 on this backend's device
     .venv/bin/python scripts/benchmark.py memory                   # peak memory, 1,000 against 20,000 images
     .venv/bin/python scripts/benchmark.py startup                  # featx --help, import featx
     .venv/bin/python scripts/benchmark.py search                   # GridSearchCV beside the head search
@@ -19,9 +22,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import resource
-import shutil
 import statistics
 import subprocess
 import sys
@@ -32,105 +33,33 @@ from time import perf_counter
 from typing import Any
 
 import numpy as np
+from benchmark_extract import benchmark_extract, extract_panels, make_jpegs
+from benchmark_features import (
+    N_COMPARED,
+    benchmark_gpu,
+    benchmark_precision,
+    benchmark_views,
+    precision_panels,
+)
 from benchmark_search import benchmark_rank, benchmark_search, benchmark_search_memory
-from PIL import Image
-from sklearn.datasets import load_sample_images
-
-ROOT = Path(__file__).resolve().parent.parent
-BACKBONE = "efficientnet_lite0"
-JPEG_SIZE = (500, 375)
-
-# The tutorial's way, with the same network and preprocessing: uint8 in, pooled features out.
-TUTORIAL = """
-import sys, keras, numpy as np, featx
-folder, out = sys.argv[1:]
-model = featx.load_backbone("{backbone}").model
-dataset = keras.utils.image_dataset_from_directory(
-    folder, image_size=(224, 224), batch_size=32, shuffle=False, verbose=False)
-features = model.predict(dataset.map(lambda images, labels: images), verbose=0)
-np.save(out, features)
-"""
-FEATX = """
-import sys, featx
-folder, out, store = sys.argv[1:]
-features = featx.extract(folder, "{backbone}", store=store)
-features.save(out)
-"""
-
-
-def make_jpegs(folder: Path, n_images: int, *, first: int = 0) -> None:
-    """Distinct JPEGs in two class folders: crops of two real photographs, resized."""
-    photos = [Image.fromarray(photo) for photo in load_sample_images().images]
-    for index in range(first, first + n_images):
-        rng = np.random.default_rng(index)
-        left, top = rng.integers(0, 200), rng.integers(0, 120)
-        box = (int(left), int(top), int(left + rng.integers(250, 440)), int(top + rng.integers(190, 300)))
-        target = folder / str(index % 2) / f"{index:06d}.jpg"
-        target.parent.mkdir(parents=True, exist_ok=True)
-        photos[index % 2].crop(box).resize(JPEG_SIZE).save(target, quality=90)
+from benchmark_sides import ROOT, measure, timed
+from benchmark_tables import draw_bars, table_lines
 
 
 def run(script: str, *arguments: Path | str) -> tuple[float, float]:
     """Run a script in a process of its own: wall seconds and peak memory in MB."""
-    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "FEATX_CACHE": str(ROOT / "cache")}
-    command = [sys.executable, "-c", script.replace("{backbone}", BACKBONE), *map(str, arguments)]
-    started = perf_counter()
-    process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
-    # wait4 tells of this child alone; getrusage would tell of the largest so far.
-    _, status, usage = os.wait4(process.pid, 0)
-    seconds = perf_counter() - started
-    if status:
-        raise SystemExit(f"the measured process failed with status {status}: {command[2]}")
-    return seconds, usage.ru_maxrss / 1024
-
-
-def benchmark_extract(n_images: int, n_rounds: int) -> list[dict[str, object]]:
-    """Folder to feature file, from nothing; then all cached; then one image in a hundred new."""
-    times: dict[str, list[float]] = {"tutorial": [], "featx": [], "cached": [], "new": []}
-    with tempfile.TemporaryDirectory() as name:
-        work = Path(name)
-        make_jpegs(work / "images", n_images)
-        n_new = max(1, n_images // 100)
-        for round_ in range(n_rounds):
-            store = work / f"store{round_}"
-            times["tutorial"].append(run(TUTORIAL, work / "images", work / "tutorial.npy")[0])
-            times["featx"].append(run(FEATX, work / "images", work / "f.h5", store)[0])
-            times["cached"].append(run(FEATX, work / "images", work / "f.h5", store)[0])
-            make_jpegs(work / "images", n_new, first=n_images)
-            times["new"].append(run(FEATX, work / "images", work / "f.h5", store)[0])
-            for index in range(n_images, n_images + n_new):
-                (work / "images" / str(index % 2) / f"{index:06d}.jpg").unlink()
-            shutil.rmtree(store)
-    median = {name: statistics.median(values) for name, values in times.items()}
-    rows = [
-        ("folder to feature file, tutorial's way", "tutorial", "", ""),
-        ("folder to feature file, featx", "featx", "tutorial", "1.5x"),
-        ("the same again, all cached", "cached", "featx", "50x"),
-        ("1 % new images", "new", "featx", "33x"),
-    ]
-    return [
-        {
-            "what": what,
-            "seconds": round(median[side], 2),
-            "images_per_second": round(n_images / median[side], 1),
-            "times_faster": round(median[against] / median[side], 2) if against else "",
-            "than": against,
-            "must_reach": goal,
-            "rounds": [round(value, 2) for value in times[side]],
-        }
-        for what, side, against, goal in rows
-    ]
+    return timed([sys.executable, "-c", script, *map(str, arguments)])
 
 
 def benchmark_memory() -> list[dict[str, object]]:
     """Peak memory of an extraction, few images against many; small files, so that it ends today."""
     rows: list[dict[str, object]] = []
-    script = FEATX.replace('"{backbone}"', 'featx.FeatureExtractor("{backbone}", input_size=(96, 96))')
     for n_images in (1_000, 20_000):
         with tempfile.TemporaryDirectory() as name:
             work = Path(name)
             make_jpegs(work / "images", n_images)
-            _, peak_mb = run(script, work / "images", work / "f.h5", work / "store")
+            paths = {"source": work / "images", "out": work / "f.h5", "store": work / "store"}
+            peak_mb = measure("featx_folder", **paths, input_size=(96, 96)).peak_mb
         more = f"{100 * (peak_mb / float(str(rows[0]['peak_mb'])) - 1):+.1f} %" if rows else ""
         rows.append({"images": n_images, "peak_mb": round(peak_mb, 1), "more": more})
     return rows
@@ -271,6 +200,9 @@ def solar_features() -> tuple[np.ndarray, np.ndarray]:
 #: What is measured, given the command line's options.
 MEASURES: dict[str, Callable[[argparse.Namespace], list[dict[str, Any]]]] = {
     "extract": lambda options: benchmark_extract(options.images, options.rounds),
+    "gpu": lambda options: benchmark_gpu(options.images, options.rounds),
+    "precision": lambda options: benchmark_precision(*solar_cells(), min(options.images, N_COMPARED)),
+    "views": lambda options: benchmark_views(min(options.images, 1_000), options.rounds),
     "memory": lambda _: benchmark_memory(),
     "startup": lambda options: benchmark_startup(options.rounds),
     "search": lambda options: benchmark_search(run, *solar_features(), options.rounds),
@@ -279,6 +211,10 @@ MEASURES: dict[str, Callable[[argparse.Namespace], list[dict[str, Any]]]] = {
     "finetune": lambda options: benchmark_finetune(options.seeds, options.epochs),
     "activations": lambda _: benchmark_activations(),
 }
+
+
+#: What of it is drawn.
+CHARTS = {"extract": extract_panels, "precision": precision_panels}
 
 
 def main() -> None:
@@ -296,11 +232,16 @@ def main() -> None:
     reports = ROOT / "cache" / "reports"
     reports.mkdir(parents=True, exist_ok=True)
     rows = MEASURES[options.what](options)
-    for row in rows:
-        print("  ".join(f"{name}: {value}" for name, value in row.items() if value != ""))
+    print(*table_lines(rows), sep="\n")
     path = reports / f"benchmark-{options.what}.json"
     path.write_text(json.dumps({"images": options.images, "rows": rows}, indent=2))
     print(f"wrote {path.relative_to(ROOT)}")
+    if options.what in CHARTS:
+        chart = path.with_suffix(".png")
+        if draw_bars(chart, f"featx benchmark: {options.what}", CHARTS[options.what](rows)):
+            print(f"wrote {chart.relative_to(ROOT)}")
+        else:
+            print('no chart: matplotlib is not installed; run: pip install "featx[report]"')
 
 
 if __name__ == "__main__":

@@ -1,11 +1,15 @@
 """The programs to copy from, run as they are."""
 
+import importlib
 import runpy
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from featx import FeatureSet, ImageClassifier, load_exported
 from tests.conftest import write_class_folder
@@ -60,8 +64,86 @@ def test_the_startup_benchmark_measures():
     assert "import featx" in output
 
 
+@pytest.fixture
+def benchmarks(monkeypatch):
+    monkeypatch.syspath_prepend(SCRIPTS)
+    return SimpleNamespace(
+        **{name: importlib.import_module(f"benchmark_{name}") for name in ("tables", "extract", "sides")}
+    )
+
+
+def test_a_row_is_the_ratio_of_medians_and_its_goal(benchmarks):
+    goal = benchmarks.tables.Goal(1.5, 2.0)
+    row = benchmarks.tables.compared(
+        "featx", [9, 10, 60], 500, against="tutorial", against_seconds=[1, 18, 19], goal=goal
+    )
+    assert row["images_per_second"] == 50.0
+    assert (row["ratio"], row["must_reach"], row["verdict"]) == ("1.8x", "1.5x", "reached")
+    assert row["rounds"] == [9, 10, 60]
+    assert goal.verdict(1.49) == "MISSED"
+    assert goal.verdict(2.0) == "as aimed"
+
+
+def test_a_share_of_a_time_is_to_stay_below_its_goal(benchmarks):
+    goal = benchmarks.tables.Goal(0.03, 0.012, is_most=True)
+    row = benchmarks.tables.compared("new", [2], 10, against="first", against_seconds=[100], goal=goal)
+    assert (row["ratio"], row["must_reach"], row["verdict"]) == ("2 %", "3 %", "reached")
+    assert goal.verdict(0.031) == "MISSED"
+
+
+def test_a_table_is_aligned_and_leaves_the_rounds_out(benchmarks):
+    rows = [{"what": "a", "seconds": 1.5, "rounds": [1]}, {"what": "bc", "skipped": "no torch"}, {"n": 1}]
+    assert benchmarks.tables.table_lines(rows) == [
+        "what  seconds  skipped",
+        "a         1.5",
+        "bc             no torch",
+        "",
+        "n",
+        "1",
+    ]
+
+
+def test_a_chart_is_drawn_of_rows_that_are_speeds(benchmarks, tmp_path):
+    pytest.importorskip("matplotlib", reason="the extra report is not installed")
+    rows = [
+        {"what": "arrays in memory", "images_per_second": 90.0, "ratio": "0.9x", "against": "forward alone"},
+        {"what": "all cached", "images_per_second": 9_000.0},
+        {"what": "torch", "skipped": "torch is not installed"},
+    ]
+    panels = benchmarks.extract.extract_panels(rows)
+    assert list(panels.values()) == [[("arrays in memory", 90.0, "  (0.9x forward alone)")]]
+    assert benchmarks.tables.draw_bars(tmp_path / "chart.png", "title", panels)
+    assert (tmp_path / "chart.png").read_bytes().startswith(b"\x89PNG")
+    assert not benchmarks.tables.draw_bars(tmp_path / "none.png", "title", {"empty": []})
+
+
+def test_benchmark_images_are_distinct_and_photos_are_photos(benchmarks, tmp_path):
+    crops = benchmarks.sides.photo_crops(40, seed=3)
+    assert len({crop.tobytes() for crop in crops}) == 40
+    benchmarks.extract.make_photos(tmp_path, 1)
+    paths = sorted(tmp_path.glob("*/*.jpg"))
+    contents = {path.read_bytes() for path in paths}
+    assert len(contents) == benchmarks.extract.PHOTO_COPIES
+    assert 2e6 < min(map(len, contents)) < 4e6
+    first, last = (np.asarray(Image.open(path)) for path in (paths[0], paths[-1]))
+    assert first.shape == (3000, 4000, 3)
+    np.testing.assert_array_equal(first, last)
+
+
+def test_a_side_that_fails_says_why(benchmarks, tmp_path):
+    with pytest.raises(SystemExit, match="no such file or folder"):
+        benchmarks.sides.measure("featx_folder", source=tmp_path / "no", out="f.h5", store=tmp_path)
+
+
 @pytest.mark.slow
-def test_the_extraction_benchmark_measures_both_sides():
-    output = run("benchmark.py", "extract", "--images", 64, "--rounds", 1, cwd=SCRIPTS.parent)
-    assert "tutorial's way" in output
-    assert "all cached" in output
+def test_the_extraction_benchmark_measures_all_sides():
+    output = run("benchmark.py", "extract", "--images", 16, "--rounds", 1, cwd=SCRIPTS.parent)
+    for what in ("tutorial's way", "all cached", "12-megapixel", "arrays in memory", "ResNet50", "4 taps"):
+        assert what in output
+
+
+@pytest.mark.slow
+def test_killed_runs_of_the_views_benchmark_end_alike():
+    output = run("benchmark.py", "views", "--images", 24, "--rounds", 2, cwd=SCRIPTS.parent)
+    assert output.count("same") == 2
+    assert "4 an image" in output
