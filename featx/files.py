@@ -19,7 +19,7 @@ import shutil
 import stat
 import time
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
@@ -29,7 +29,6 @@ from featx.checks import explain
 from featx.errors import FeatxWarning, StoreCorruptError, StoreError
 
 if TYPE_CHECKING:
-    import numpy as np
     from typing_extensions import Buffer
 
 StrPath: TypeAlias = str | os.PathLike[str]
@@ -84,27 +83,6 @@ def sha256_hex(data: Buffer) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def arrays_sha256(arrays: Iterable[tuple[str, np.ndarray]]) -> str:
-    """One SHA-256 over named arrays: names, shapes, types and bytes, in the order given.
-
-    Parameters
-    ----------
-    arrays : iterable of (str, ndarray)
-        C-contiguous.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> arrays_sha256([("a", np.zeros(2, np.float32))]) == arrays_sha256([("a", np.zeros(1, np.float64))])
-    False
-    """
-    digest = hashlib.sha256()
-    for name, array in arrays:
-        digest.update(f"{name} {array.shape} {array.dtype.str}\n".encode())
-        digest.update(array.reshape(-1).view("u1").data)
-    return digest.hexdigest()
-
-
 # ---------------------------------------------------------------------------------------- writing
 
 
@@ -138,13 +116,15 @@ class CommitFile(io.FileIO):
 
 
 @contextmanager
-def atomic_writer(path: StrPath) -> Iterator[CommitFile]:
+def atomic_writer(path: StrPath, *, keep_first: bool = False) -> Iterator[CommitFile]:
     """Write a file that appears complete and durable, or not at all.
 
     Parameters
     ----------
     path : path-like
         The file to create or replace. Missing folders are made.
+    keep_first : bool, default=False
+        Leave what stands there by the time that this is written: of several processes the first decides.
 
     Yields
     ------
@@ -176,7 +156,7 @@ def atomic_writer(path: StrPath) -> Iterator[CommitFile]:
             if file.error is not None:
                 raise file.error
             os.fsync(file.fileno())
-        temporary.replace(target)
+        _commit(temporary, target, keep_first=keep_first)
         sync_directory(target.parent)
         # What a killed process left beside it is as large as the file itself; another user's
         # leftovers stay, and are no reason to call this write failed.
@@ -193,7 +173,23 @@ def atomic_writer(path: StrPath) -> Iterator[CommitFile]:
         raise
 
 
-def atomic_write(path: StrPath, data: Buffer) -> None:
+def _commit(temporary: Path, target: Path, *, keep_first: bool) -> None:
+    if not keep_first:
+        temporary.replace(target)
+        return
+    try:
+        # Unlike a rename, a link fails where something stands.
+        target.hardlink_to(temporary)
+    except FileExistsError:
+        return
+    except OSError:
+        # A file system without links: the last one decides, and is as good.
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def atomic_write(path: StrPath, data: Buffer, *, keep_first: bool = False) -> None:
     """Write bytes to a file that appears complete and durable, or not at all (see `atomic_writer`).
 
     Examples
@@ -203,7 +199,7 @@ def atomic_write(path: StrPath, data: Buffer) -> None:
     >>> path.read_bytes()
     b'123'
     """
-    with atomic_writer(path) as file:
+    with atomic_writer(path, keep_first=keep_first) as file:
         file.write(data)
 
 
@@ -271,7 +267,8 @@ def stale_temporaries(directory: Path) -> list[Path]:
         match = TEMPORARY_PATTERN.fullmatch(path.name)
         # Another process may finish or sweep the same file at any moment: gone is not stale.
         with suppress(FileNotFoundError):
-            if match and _age_s(path) > TEMPORARY_MAX_AGE_S and not _is_running(int(match[1])):
+            age_s = time.time() - path.stat().st_mtime
+            if match and age_s > TEMPORARY_MAX_AGE_S and not _is_running(int(match[1])):
                 stale.append(path)
     return stale
 
@@ -288,10 +285,6 @@ def set_aside(path: Path, reason: str) -> None:
         return
     message = f"{reason}; set aside as {damaged.name}, and what it held is made anew"
     warnings.warn(message, FeatxWarning, stacklevel=3)
-
-
-def _age_s(path: Path) -> float:
-    return time.time() - path.stat().st_mtime
 
 
 def sync_directory(path: Path) -> None:
@@ -367,8 +360,10 @@ def read_regular_file(path: StrPath, max_bytes: int) -> bytes:
             raise OSError(errno.EINVAL, "not a regular file (a pipe, socket or device)")
         if before.st_size > max_bytes:
             raise OSError(errno.EFBIG, f"{before.st_size:,} bytes are more than the limit of {max_bytes:,}")
-        with os.fdopen(descriptor, "rb", buffering=0, closefd=False) as file:
-            data = file.readall()
+        # One byte more tells whether it has grown; some network file systems give less than is asked for.
+        data = os.read(descriptor, before.st_size + 1)
+        while len(data) < before.st_size and (more := os.read(descriptor, before.st_size + 1 - len(data))):
+            data += more
         after = os.fstat(descriptor)
     finally:
         os.close(descriptor)

@@ -10,6 +10,7 @@ the HDF5 library read other files (CVE-2026-1669).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import BinaryIO
@@ -56,9 +57,19 @@ def create_hdf5(file: BinaryIO) -> Iterator[h5py.File]:
 def add_dataset(
     file: h5py.File, name: str, shape: tuple[int, ...], dtype: np.typing.DTypeLike
 ) -> h5py.Dataset:
-    """An empty dataset in chunks of about 1 MiB, each with a checksum that plain h5py verifies too."""
+    """An empty dataset in even chunks of about 1 MiB, with a checksum each that plain h5py verifies too.
+
+    Examples
+    --------
+    >>> from io import BytesIO
+    >>> with create_hdf5(BytesIO()) as file:
+    ...     add_dataset(file, "features", (1024, 1280), np.float32).chunks
+    (171, 1280)
+    """
     row_bytes = max(1, int(np.prod(shape[1:], dtype=np.int64)) * np.dtype(dtype).itemsize)
-    rows = max(1, min(shape[0], CHUNK_BYTES // row_bytes))
+    largest = max(1, CHUNK_BYTES // row_bytes)
+    # Even, because the last one is stored whole, however few rows are left for it.
+    rows = max(1, math.ceil(shape[0] / math.ceil(max(1, shape[0]) / largest)))
     # An HDF5 chunk has at least one row, also where there are none to store.
     chunks = (rows, *shape[1:]) if all(shape) else None
     return file.create_dataset(

@@ -19,7 +19,6 @@ from featx.errors import FeatxWarning, StoreCorruptError, StoreError
 from featx.files import (
     TEMPORARY_MAX_AGE_S,
     CommitFile,
-    arrays_sha256,
     atomic_write,
     atomic_writer,
     cache_root,
@@ -99,39 +98,6 @@ def test_a_path_below_a_locked_folder_is_out_of_reach(tmp_path):
 
 def test_a_digest_of_bytes_is_their_sha256():
     assert sha256_hex(b"abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
-
-
-@pytest.mark.parametrize(
-    "other",
-    [
-        [("b", np.arange(6))],
-        [("a", np.arange(6).reshape(2, 3))],
-        [("a", np.arange(6).astype(np.uint64))],
-        [("a", np.arange(6, dtype="<i8").view(">i8"))],
-        [("a", np.arange(1, 7))],
-        [("a", np.arange(3)), ("a", np.arange(3, 6))],
-        [],
-    ],
-    ids=["name", "shape", "type", "byte order", "values", "cut", "none"],
-)
-def test_the_digest_of_arrays_tells_them_apart(other):
-    arrays = [("a", np.arange(6))]
-    assert arrays_sha256(arrays) == arrays_sha256([("a", np.arange(6))])
-    assert arrays_sha256(arrays) != arrays_sha256(other)
-
-
-def test_the_digest_of_arrays_depends_on_one_ulp():
-    weights = np.ones((3, 3), np.float32)
-    changed = weights.copy()
-    changed[2, 1] = np.nextafter(weights[2, 1], np.float32(2))
-    assert arrays_sha256([("w", weights)]) != arrays_sha256([("w", changed)])
-
-
-def test_empty_and_scalar_arrays_have_digests():
-    assert arrays_sha256([("w", np.zeros((0, 3)))]) != arrays_sha256([("w", np.zeros((3, 0)))])
-    assert arrays_sha256([("w", np.float32(1.0).reshape(()))]) != arrays_sha256(
-        [("w", np.ones(1, np.float32))]
-    )
 
 
 # ----------------------------------------------------------------------------------------- writing
@@ -438,6 +404,26 @@ def test_a_regular_file_is_read_up_to_the_limit(target):
 def test_an_empty_file_is_read(tmp_path):
     (tmp_path / "empty").touch()
     assert read_regular_file(tmp_path / "empty", max_bytes=0) == b""
+
+
+def test_a_file_that_comes_in_parts_is_read_whole(target, monkeypatch):
+    original = os.read
+    monkeypatch.setattr(os, "read", lambda descriptor, n_bytes: original(descriptor, min(n_bytes, 700)))
+    assert read_regular_file(target, max_bytes=len(OLD)) == OLD
+
+
+def test_a_file_that_grows_while_it_is_read_is_refused(target, monkeypatch):
+    original = os.fstat
+
+    def fstat_then_grow(descriptor):
+        found = original(descriptor)
+        with target.open("ab") as file:
+            file.write(b"more")
+        return found
+
+    monkeypatch.setattr(os, "fstat", fstat_then_grow)
+    with pytest.raises(OSError, match="changed while it was read"):
+        read_regular_file(target, max_bytes=10_000)
 
 
 def test_a_huge_file_is_refused_unread(tmp_path):

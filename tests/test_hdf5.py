@@ -135,6 +135,14 @@ def test_chunks_are_checked_and_at_most_a_mebibyte_or_one_row(shape, dtype):
         assert n_bytes <= CHUNK_BYTES or dataset.chunks[0] == 1
 
 
+def test_the_last_chunk_is_about_as_full_as_the_others():
+    with create_hdf5(io.BytesIO()) as file:
+        dataset = add_dataset(file, "x", (1024, 1280), "f4")
+        dataset[:] = 1
+        file.flush()
+        assert dataset.id.get_storage_size() < 1.01 * 4 * 1024 * 1280
+
+
 @pytest.mark.parametrize("shape", [(0, 5), (5, 0), (0,)])
 def test_a_dataset_may_have_no_rows(shape):
     with create_hdf5(io.BytesIO()) as file:

@@ -6,6 +6,7 @@ import sys
 from contextlib import contextmanager, redirect_stderr, suppress
 
 import pytest
+from rich.progress import Progress
 
 from featx.progress import progress_bar
 
@@ -73,10 +74,26 @@ def test_an_error_in_the_work_comes_through(verbose):
         advance(1 // 0)
 
 
-def test_a_silent_bar_does_not_load_rich():
+@pytest.mark.parametrize(("verbose", "forced", "is_loaded"), [(0, "1", 0), (1, None, 0), (1, "1", 1)])
+def test_rich_is_loaded_where_its_bar_may_be_seen(monkeypatch, verbose, forced, is_loaded):
+    if forced:
+        monkeypatch.setenv("FORCE_COLOR", forced)
     code = (
         "import sys; from featx.progress import progress_bar\n"
-        "with progress_bar('x', 1, verbose=0, unit='y') as advance: advance(1)\n"
+        f"with progress_bar('x', 1, verbose={verbose}, unit='y') as advance: advance(1)\n"
         "sys.exit('rich' in sys.modules)"
     )
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    done = subprocess.run([sys.executable, "-c", code], check=False, stderr=subprocess.PIPE)
+    assert done.returncode == is_loaded
+
+
+def test_many_steps_cost_next_to_nothing_and_none_is_lost(monkeypatch):
+    told = []
+    with terminal() as shown, progress_bar("Embedding", 5000, verbose=1, unit="images") as advance:
+        original = Progress.advance
+        monkeypatch.setattr(Progress, "advance", lambda *given: told.append(given[2]) or original(*given))
+        for _ in range(5000):
+            advance(1)
+    assert sum(told) == 5000
+    assert len(told) < 500
+    assert "5000/5000" in "".join(shown)

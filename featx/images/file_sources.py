@@ -8,12 +8,13 @@ sample that fails with its reason, so that it is reported and not silently absen
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 
@@ -89,16 +90,13 @@ class PathSource(ImageSource):
 
     def read(self, start: int, stop: int) -> list[RawImage]:
         """The samples from ``start`` up to ``stop``; their files are opened when they are fetched."""
-        real_root = None
-        if self.root is not None and not self.follow_links:
-            real_root = os.path.realpath(self.root)
+        fence = None if self.root is None or self.follow_links else os.path.realpath(self.root)
+        folders = _RealFolders(fence)
+        base = "" if self.root is None else os.fspath(self.root)
         return [
-            RawImage(sample_id, partial(_fetch_file, self._path(sample_id), real_root, sample_id))
+            RawImage(sample_id, partial(_fetch_file, folders, os.path.join(base, sample_id), sample_id))  # noqa: PTH118 - speed
             for sample_id in self.sample_ids[start:stop]
         ]
-
-    def _path(self, sample_id: str) -> str:
-        return sample_id if self.root is None else os.path.join(self.root, sample_id)  # noqa: PTH118 - speed
 
 
 class FolderSource(PathSource):
@@ -135,7 +133,7 @@ class FolderSource(PathSource):
             what = {"absent": "no such folder", "unreachable": "cannot be reached"}.get(kind, "a file")
             raise SourceError(explain(f"{root}: {what}", "a folder of images", "check the path"))
         scan = _Scan(root, follow_links=follow_links)
-        names = sorted(scan.images_in(""), key=os.fsencode)
+        names = sorted(scan.images, key=os.fsencode)
         self.ignored = sorted(scan.ignored)
         if not names:
             raise SourceError(
@@ -201,29 +199,64 @@ class ManifestSource(PathSource):
         super().__init__(paths, labels, groups=groups, root=root, follow_links=follow_links)
 
 
-def _fetch_file(path: str, real_root: str | None, sample_id: str) -> bytes:
+class _RealFolders:
+    """Where paths really lead: each folder is looked up once for all the files read together.
+
+    Parameters
+    ----------
+    fence : str or None
+        A real folder that nothing may lead out of.
+    """
+
+    def __init__(self, fence: str | None) -> None:
+        self._fence = fence
+        self._real: dict[str, str] = {}
+
+    def read(self, path: str) -> bytes:
+        """The bytes of a file; a link is followed as far as the fence."""
+        folder, name = os.path.split(path)
+        if name in ("", ".", ".."):
+            return read_regular_file(self._inside(path), MAX_FILE_BYTES)
+        real = self._real.get(folder)
+        if real is None:
+            real = self._real[folder] = self._inside(folder)
+        try:
+            return read_regular_file(f"{real}/{name}", MAX_FILE_BYTES)
+        except OSError as error:
+            # A link, by its last part: `read_regular_file` follows none.
+            if error.errno != errno.ELOOP:
+                raise
+        return read_regular_file(self._inside(path), MAX_FILE_BYTES)
+
+    def _inside(self, path: str) -> str:
+        real = os.path.realpath(path, strict=True)
+        if self._fence is not None and os.path.commonpath([self._fence, real]) != self._fence:
+            raise PermissionError(
+                errno.EPERM, "leads outside the root, not opened (follow_links=True opens it)"
+            )
+        return real
+
+
+def _fetch_file(folders: _RealFolders, path: str, sample_id: str) -> bytes:
     try:
-        real_path = os.path.realpath(path, strict=True)
-        if real_root is not None and os.path.commonpath([real_root, real_path]) != real_root:
-            raise DecodeError(sample_id, "leads outside the root, not opened (follow_links=True opens it)")
-        return read_regular_file(real_path, MAX_FILE_BYTES)
+        return folders.read(path)
     except (OSError, ValueError) as error:
-        if isinstance(error, DecodeError):
-            raise
         raise DecodeError(sample_id, getattr(error, "strerror", None) or str(error)) from error
 
 
 class _Scan:
-    """One walk through a folder: yields what is named like an image, notes what is not."""
+    """One walk through a folder: collects what is named like an image, notes what is not."""
 
     def __init__(self, root: Path, *, follow_links: bool) -> None:
         self.root = root
         self.real_root = os.path.realpath(root)
         self.follow_links = follow_links
         self.visited = {self.real_root}
+        self.images: list[str] = []
         self.ignored: list[str] = []
+        self._walk("")
 
-    def images_in(self, folder: str) -> Iterator[str]:
+    def _walk(self, folder: str) -> None:
         try:
             entries = list(os.scandir(self.root / folder))
         except OSError as error:
@@ -233,46 +266,47 @@ class _Scan:
             name = f"{folder}/{entry.name}" if folder else entry.name
             if entry.name.startswith("."):
                 continue
-            if PurePosixPath(entry.name).suffix.lower() in IMAGE_SUFFIXES:
+            if os.path.splitext(entry.name)[1].lower() in IMAGE_SUFFIXES:  # noqa: PTH122 - speed
                 # Also when it is a folder, a pipe or a link: then reading it says so.
-                yield name
+                self.images.append(name)
             elif entry.is_dir(follow_symlinks=False):
-                yield from self.images_in(name)
+                self._walk(name)
             elif path_kind(entry.path) == "folder":
-                yield from self.images_in_link(name)
+                self._walk_link(name)
             else:
                 self.ignored.append(name)
 
-    def images_in_link(self, name: str) -> Iterator[str]:
+    def _walk_link(self, name: str) -> None:
         target = os.path.realpath(self.root / name)
         if os.path.commonpath([self.real_root, target]) == self.real_root or target in self.visited:
             # Its images are listed where they really lie.
             self.ignored.append(name)
         elif self.follow_links:
             self.visited.add(target)
-            yield from self.images_in(name)
+            self._walk(name)
         else:
-            yield name
+            self.images.append(name)
 
 
 def _classes_of_folders(root: Path, names: list[str]) -> tuple[np.ndarray, list[str]]:
-    inside = np.array(["/" in name for name in names])
-    codes = np.full(len(names), UNLABELLED, np.int64)
-    if not inside.any():
-        return codes, []
+    # Without a slash, no class.
+    folders = [name.partition("/")[0] if "/" in name else None for name in names]
+    found = sorted({folder for folder in folders if folder is not None})
+    if not found:
+        return np.full(len(names), UNLABELLED, np.int64), []
     # Beside the classes may stand what fails when it is read: a link not followed, a folder named x.jpg.
     loose = [name for name in names if "/" not in name and path_kind(root / name) != "folder"]
-    classes = [name.partition("/")[0] for name in names if "/" in name]
     if loose:
         raise SourceError(
             explain(
-                f"{root} with {len(loose)} images beside {len(set(classes))} class folders",
+                f"{root} with {len(loose)} images beside {len(found)} class folders",
                 "class folders, or images alone",
                 f"move {printable(loose[0])} into a class folder",
             )
         )
-    codes[inside], class_names = encode_labels(classes, classes)
-    return codes, class_names
+    codes, class_names = encode_labels(found, found)
+    code_of: dict[str | None, int] = dict(zip(found, codes.tolist(), strict=True))
+    return np.array([code_of.get(folder, UNLABELLED) for folder in folders], np.int64), class_names
 
 
 def _read_csv(manifest: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
