@@ -19,7 +19,7 @@ PACKAGE = ROOT / "featx"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 # Stages from the bottom up: what of featx each may import besides itself.
-FOUNDATION = {"errors", "checks", "files", "folders", "hdf5", "progress", "views"}
+FOUNDATION = {"errors", "checks", "digests", "files", "folders", "hdf5", "progress", "views"}
 STAGES = {
     "foundation": set(),
     "images": {"foundation"},
@@ -45,6 +45,8 @@ FRAMEWORKS = {
 FRAMEWORKS_OF_MODULE = {
     # Its version stands beside every shard.
     "featx.features.engines": {"PIL"},
+    # What each of Keras's backends compiles a model by is the backend's own.
+    "featx.features.compiled": {"tensorflow", "jax", "torch"},
     # LiteRT and SavedModel are TensorFlow's formats. ONNX's and LiteRT's packages are optional: `require`.
     "featx.models.export": {"tensorflow"},
     "featx.models.runtimes": {"tensorflow"},
@@ -56,7 +58,7 @@ MAX_PARAMETERS = 8
 
 # Signatures that are a contract, or a command's options.
 MANY_PARAMETERS_ALLOWED = {
-    "featx.features.extractor:FeatureExtractor.__init__",
+    "featx.features.recipe:ExtractionRecipe.__init__",
     "featx.heads.nested:nested_scores",
     "featx.heads.search:HeadSearch.__init__",
     "featx.classifier:ImageClassifier.__init__",

@@ -16,6 +16,7 @@ CONTRACT = {
         "HDF5Source",
         "DatasetSource",
         "as_source",
+        "as_value_source",
     ),
     *("BackboneSpec", "register_backbone", "list_backbones", "load_backbone"),
     *("FeatureExtractor", "extract", "FeatureStore", "FeatureSet", "ExtractionSpec"),
@@ -99,6 +100,7 @@ def test_the_first_parameters_are_those_of_the_contract():
         "HDF5Source": ["path", "images", "labels"],
         "ImageClassifier": ["backbone", "head", "store"],
         "as_source": ["images", "labels"],
+        "as_value_source": ["values", "labels"],
     }
     for name, first in expected.items():
         assert list(inspect.signature(PUBLIC[name]).parameters)[: len(first)] == first
