@@ -99,10 +99,7 @@ def print_extraction(report: ExtractionReport, difference: PrecisionDifference |
 
 def stage_rows(report: ExtractionReport) -> list[dict[str, str]]:
     """The stages of an extraction that took time, and what none of them accounts for."""
-    spent = dict(report.stages)
-    spent["other"] = report.seconds - sum(
-        seconds for stage, seconds in spent.items() if stage not in _THREAD_STAGES
-    )
+    spent = {**report.stages, "other": _other_s(report)}
     return [
         {
             "stage": stage,
@@ -116,10 +113,19 @@ def stage_rows(report: ExtractionReport) -> list[dict[str, str]]:
     ]
 
 
+def _other_s(report: ExtractionReport) -> float:
+    """Seconds of a run that none of its stages accounts for."""
+    return report.seconds - sum(
+        seconds for stage, seconds in report.stages.items() if stage not in _THREAD_STAGES
+    )
+
+
 def limit_of(report: ExtractionReport) -> str:
     """What an extraction spent most of its main thread on, and what can be done about it."""
     spent = report.stages
     stage = max(_REMEDIES, key=lambda name: spent.get(name, 0.0))
+    if _other_s(report) > spent.get(stage, 0.0):
+        return "loading, listing and looking up; of many images it is a small part"
     if stage == "wait":
         stage = max(_THREAD_STAGES, key=lambda name: spent.get(name, 0.0))
     if stage != "forward":

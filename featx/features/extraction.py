@@ -36,7 +36,7 @@ OnError = Literal["raise", "skip"]
 
 # What is decoded ahead of the forward pass. So much that the threads go on while the engine starts.
 _BYTES_AHEAD = 192 * 2**20
-_MAX_AHEAD = 2_048
+_MAX_AHEAD = 1_024
 
 
 def extract(

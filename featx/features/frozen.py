@@ -21,7 +21,7 @@ from featx.errors import BackboneError, FeatxWarning
 from featx.features.folding import copy_model, fold_batch_norm
 from featx.features.keras_models import architecture_digest, weights_digest
 from featx.features.pooling import pool, pooled_width
-from featx.features.tap_names import TOP, Blocks, read_blocks
+from featx.features.tap_names import POOLING, TOP, Blocks, read_blocks
 
 if TYPE_CHECKING:
     import keras
@@ -41,6 +41,9 @@ PREPROCESSING = {
 
 #: What stands for the weights, and in a spec for the name, of a user's own model.
 OWN = "own"
+
+# More names than this help nobody who made a slip.
+_MOST_NAMED = 20
 
 # More columns than this of one tap are worth a word: they are kept for every image.
 _WIDE = 20_000
@@ -320,7 +323,11 @@ def tap_output(base: keras.Model, name: str) -> Any:
             if name in {inner.name for inner in getattr(layer, "layers", ())}:
                 received = f"the tap {name!r}, a layer inside of {layer.name}, which is a model of its own"
                 raise BackboneError(explain(received, f"a layer of {base.name} itself", "flatten the model"))
-        raise BackboneError(explain(f"the tap {name!r}", f"a layer of {base.name}", suggest(name, outputs)))
+        remedy = suggest(name, outputs)
+        if len(outputs) > _MOST_NAMED and remedy.startswith("choose"):
+            remedy = "see featx.list_taps or: featx backbones NAME --taps"
+        expected = f"a layer of {base.name}, or top, and behind a colon poolings ({', '.join(POOLING)})"
+        raise BackboneError(explain(f"the tap {name!r}", expected, remedy))
     if outputs[name] is None:
         received = f"the tap {name!r}, which has several outputs or is called several times"
         raise BackboneError(explain(received, "a layer with one output", "tap a layer before or behind it"))
