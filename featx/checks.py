@@ -147,5 +147,15 @@ def require(package: str, extra: str) -> ModuleType:
         # A package that is present but broken must show its own error.
         if error.name != package.partition(".")[0]:
             raise
-        message = f'the package {package} is not installed; run: pip install "featx[{extra}]"'
-        raise MissingPackageError(message) from None
+        raise missing_package(package, extra) from None
+
+
+def missing_package(package: str, extra: str) -> MissingPackageError:
+    """What is said of an optional package that is absent.
+
+    Examples
+    --------
+    >>> str(missing_package("ray", "ray"))
+    'the package ray is not installed; run: pip install "featx[ray]"'
+    """
+    return MissingPackageError(f'the package {package} is not installed; run: pip install "featx[{extra}]"')

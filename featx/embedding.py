@@ -24,6 +24,7 @@ from featx.features.frozen import OWN
 from featx.features.run import ExtractionReport, Failure
 from featx.heads.averaging import ViewAverage
 from featx.images.base import ImageSource
+from featx.views import has_class_decisions
 
 
 def extractors_of(
@@ -170,10 +171,7 @@ def check_averages(head: BaseEstimator) -> None:
     ------
     HeadError
     """
-    shapes = {value for name, value in head.get_params().items() if name.endswith("decision_function_shape")}
-    # "ovo" is one column a pair of classes, which no mean makes a class of.
-    is_decision = hasattr(head, "decision_function") and "ovo" not in shapes
-    if not hasattr(head, "predict_proba") and not is_decision:
+    if not hasattr(head, "predict_proba") and not has_class_decisions(head):
         received = f"several views of each image and {type(head).__name__}, without a score for each class"
         expected = "probabilities, or a decision for each class, to average"
         raise HeadError(explain(received, expected, "wrap it in CalibratedClassifierCV, or pass n_views=1"))

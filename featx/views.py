@@ -101,6 +101,20 @@ def average_views(scores: np.ndarray, members: np.ndarray) -> np.ndarray:
     return means.reshape(-1, *scores.shape[1:]).astype(scores.dtype)
 
 
+def has_class_decisions(head: Any) -> bool:
+    """Whether a head's decisions are one for each class, or one for two: those have a mean over views.
+
+    Examples
+    --------
+    >>> from sklearn.svm import SVC
+    >>> has_class_decisions(SVC()), has_class_decisions(SVC(decision_function_shape="ovo"))
+    (True, False)
+    """
+    shapes = {value for name, value in head.get_params().items() if name.endswith("decision_function_shape")}
+    # "ovo" is one column a pair of classes.
+    return hasattr(head, "decision_function") and "ovo" not in shapes
+
+
 def threshold_of(head: Any) -> float | None:
     """The probability from which on a fitted head predicts the second of two classes, if it has its own.
 

@@ -28,10 +28,10 @@ SIZE = (224, 224)
 BATCH_SIZE = 32
 #: ResNet50 has no weights offline; for its speed random ones do.
 RESNET: dict[str, Any] = {"backbone": "ResNet50", "weights": None}
-#: The networks of the engines' table. Of ResNet50's preprocessing tf2onnx makes an input that nobody feeds.
+#: The networks of the engines' table.
 BACKBONES: dict[str, dict[str, Any]] = {
     "efficientnet_lite0": {"backbone": "efficientnet_lite0"},
-    "ResNet50": {**RESNET, "preprocessing": "none"},
+    "ResNet50": RESNET,
 }
 #: Four layers of efficientnet_lite0, from a quarter of the network on.
 TAPS = ("block_4", "block_10", "block_14", "top")

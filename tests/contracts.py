@@ -16,7 +16,7 @@ from typing import Self
 import numpy as np
 import pytest
 
-from featx.errors import SourceError
+from featx.errors import DecodeError, SourceError
 from featx.images.base import SampleLayout
 from featx.images.decoding import decode_image
 from featx.images.sources import ImageSource, as_source
@@ -169,6 +169,23 @@ class ValueSourceContract(SourceContract):
 
     def test_as_value_source_takes_it_as_it_is(self, source):
         assert as_value_source(source) is source
+
+
+def stacked(source):
+    """What every sample holds, in one array."""
+    return np.stack([sample.fetch() for sample in source.read(0, len(source))])
+
+
+def reasons(source):
+    """Why each sample cannot be had, or None."""
+    found = []
+    for sample in source.read(0, len(source)):
+        try:
+            sample.fetch()
+            found.append(None)
+        except DecodeError as error:
+            found.append(error.reason)
+    return found
 
 
 def contents(samples) -> list[bytes]:

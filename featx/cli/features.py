@@ -24,9 +24,8 @@ from featx.cli.options import (
     ValueRange,
     Views,
     Workers,
-    given,
+    embedding_options,
     make_source,
-    parse_batch_size,
     parse_shape,
     parse_size,
     parse_weights,
@@ -149,12 +148,8 @@ def extract(
         preprocessing=preprocessing,
         inputs=inputs,
         random_state=random_state,
-        **given(
-            n_views=n_views,
-            views=views,
-            batch_size=parse_batch_size(batch_size),
-            precision=precision,
-            engine=engine,
+        **embedding_options(
+            n_views=n_views, views=views, batch_size=batch_size, precision=precision, engine=engine
         ),
     )
     features = extract_features(

@@ -22,10 +22,9 @@ from featx.cli.options import (
     Store,
     ValueRange,
     Workers,
-    given,
+    embedding_options,
     load_feature_files,
     make_unlabelled_source,
-    parse_batch_size,
 )
 from featx.cli.printing import (
     print_classes,
@@ -133,7 +132,7 @@ def predict(
         "follow_links": follow_links or None,
     }
     options: Any = {"on_error": on_error, "workers": workers, "verbose": 1}
-    embedding = given(n_views=n_views, batch_size=parse_batch_size(batch_size), engine=engine)
+    embedding = embedding_options(n_views=n_views, batch_size=batch_size, engine=engine)
     if is_exported(model):
         _refuse_embedding(model, embedding)
         images = make_unlabelled_source(source, **columns)

@@ -130,18 +130,31 @@ def given(**options: Any) -> dict[str, Any]:
     --------
     >>> given(n_views=4, views=None)
     {'n_views': 4}
-    >>> given(n_views=None, views=["flip"])
-    Traceback (most recent call last):
-    featx.errors.BackboneError: received --view flip without --n-views; expected a number of views; ...
     """
-    if options.get("views") and options.get("n_views") is None:
-        received = f"--view {' '.join(options['views'])} without --n-views"
-        raise BackboneError(explain(received, "a number of views", "pass --n-views 4, or leave --view out"))
     return {
         name: tuple(value) if isinstance(value, list) else value
         for name, value in options.items()
         if value is not None
     }
+
+
+def embedding_options(
+    *, n_views: int | None, views: Sequence[str] | None = None, batch_size: str | None = None, **options: Any
+) -> dict[str, Any]:
+    """How images are to be embedded, as far as that was given: arguments of `featx.FeatureExtractor`.
+
+    Examples
+    --------
+    >>> embedding_options(n_views=4, views=["flip"], batch_size="64", engine=None)
+    {'n_views': 4, 'views': ('flip',), 'batch_size': 64}
+    >>> embedding_options(n_views=None, views=["flip"])
+    Traceback (most recent call last):
+    featx.errors.BackboneError: received --view flip without --n-views; expected a number of views; ...
+    """
+    if views and n_views is None:
+        received = f"--view {' '.join(views)} without --n-views"
+        raise BackboneError(explain(received, "a number of views", "pass --n-views 4, or leave --view out"))
+    return given(n_views=n_views, views=views, batch_size=parse_batch_size(batch_size), **options)
 
 
 def parse_shape(text: str | None) -> tuple[int, ...] | None:

@@ -20,10 +20,10 @@ from featx.cli.options import (
     Seed,
     Store,
     Views,
+    embedding_options,
     given,
     load_feature_files,
     make_source,
-    parse_batch_size,
 )
 from featx.cli.printing import print_evaluations, print_extraction, print_json, print_leaderboard
 from featx.errors import HeadError
@@ -116,13 +116,8 @@ def search(
         random_state=random_state,
         verbose=1,
     )
-    embedding = given(
-        backbone=backbone,
-        n_views=n_views,
-        views=views,
-        batch_size=parse_batch_size(batch_size),
-        precision=precision,
-        engine=engine,
+    embedding = given(backbone=backbone) | embedding_options(
+        n_views=n_views, views=views, batch_size=batch_size, precision=precision, engine=engine
     )
     loaded = _load(features, embedding, store, on_error)
     options: dict[str, Any] = {"assignment": assignment, "nested": nested, "random_state": random_state}

@@ -117,14 +117,10 @@ def _compile_jax(model: keras.Model, device: str) -> Start:
 
     kind, _, index = device.rpartition(":")
     place = jax.devices(kind)[int(index)]
-    states = [[variable.value for variable in variables] for variables in _variables(model)]
-    trainable, fixed = jax.device_put(states, place)
+    variables = (model.trainable_variables, model.non_trainable_variables)
+    trainable, fixed = jax.device_put([[each.value for each in group] for group in variables], place)
     run = _jax_program(model)
     return lambda inputs: run(trainable, fixed, jax.device_put(inputs, place))
-
-
-def _variables(model: keras.Model) -> tuple[list[Any], list[Any]]:
-    return model.trainable_variables, model.non_trainable_variables
 
 
 def _compile_torch(model: keras.Model, device: str) -> Start:

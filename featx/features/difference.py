@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from featx.errors import DecodeError, FeatxWarning
+from featx.features.batching import batches_of
 from featx.features.engine_choice import cosines
 from featx.features.engines import Engine, available_cpus
 from featx.features.precision_difference import PrecisionDifference
@@ -139,12 +140,8 @@ def _spread(rows: Sequence[int]) -> list[int]:
 
 
 def _reference(engine: Engine, inputs: list[np.ndarray]) -> np.ndarray:
-    found, n_rows = [], engine.batch_size
-    for start in range(0, len(inputs), n_rows):
-        part = np.stack(inputs[start : start + n_rows])
-        batch = np.concatenate([part, np.zeros((n_rows - len(part), *part.shape[1:]), part.dtype)])
-        found.append(engine(batch)[: len(part)])
-    return np.concatenate(found)
+    batches = batches_of(np.stack(inputs), engine.batch_size)
+    return np.concatenate([engine(batch) for batch in batches])[: len(inputs)]
 
 
 def _accuracy(X: np.ndarray, y: np.ndarray) -> float | None:

@@ -9,7 +9,6 @@ same bits and never loads Keras.
 
 from __future__ import annotations
 
-import functools
 import warnings
 from dataclasses import dataclass, replace
 from time import perf_counter
@@ -18,6 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from featx.errors import FeatxWarning
+from featx.features.batching import batches_of
 from featx.features.compiled import visible_devices
 from featx.features.engine_decisions import (
     Decision,
@@ -28,8 +28,8 @@ from featx.features.engine_decisions import (
 )
 from featx.features.engines import PACKAGES, Engine, Settings, convert_model, is_installed, start_engine
 from featx.features.memory import (
-    FrugalEngine,
     available_memory_bytes,
+    frugal_engine,
     is_out_of_memory,
     peak_memory_bytes,
 )
@@ -118,13 +118,13 @@ def cosines(features: np.ndarray, reference: np.ndarray) -> np.ndarray:
 
 def _chosen(request: EngineRequest, inputs: np.ndarray) -> Engine:
     model = request.load_model()
-    plain = FrugalEngine(functools.partial(start_engine, model), Settings(request.n_first))
+    plain = frugal_engine(model, Settings(request.n_first))
     candidates = _candidates(request)
     if candidates == ["keras"] and request.precision == "float32":
         found = _Comparison(_Trial(plain, model), {}, [])
     else:
         found = _compared(candidates, request, _Check.of(plain, model, inputs))
-    why = _reason(request, found)
+    why = _reason(request, found, n_candidates=len(candidates))
     is_other = found.best.engine.settings.precision != request.precision
     if found.refused and (request.engine != "auto" or is_other):
         warnings.warn(why, FeatxWarning, stacklevel=2)
@@ -177,12 +177,12 @@ class _Check:
     @classmethod
     def of(cls, plain: Engine, model: Any, inputs: np.ndarray) -> _Check:
         """The check against an engine."""
-        batch = _padded(inputs, plain.batch_size)
+        batch = batches_of(inputs, plain.batch_size)[0]
         return cls(plain, model, batch, plain(batch), len(inputs))
 
     def trial(self, source: Any, settings: Settings) -> _Trial:
         """An engine at work on the batch."""
-        engine = FrugalEngine(functools.partial(start_engine, source), settings)
+        engine = frugal_engine(source, settings)
         # Rows that are images, and whose features Keras can compute.
         rows = np.flatnonzero(np.isfinite(self.reference[: self.n_rows]).all(axis=1))
         features, reference = engine(self.batch)[rows], self.reference[rows]
@@ -238,10 +238,10 @@ def _speed(engine: Engine, batch: np.ndarray) -> float:
     return len(batch) / min(times)
 
 
-def _reason(request: EngineRequest, found: _Comparison) -> str:
+def _reason(request: EngineRequest, found: _Comparison, *, n_candidates: int) -> str:
     name = found.best.engine.name
     figures = [f"{each} {speed:,.0f} rows/s" for each, speed in found.speeds.items()]
-    is_alone = len(found.speeds) + len(found.refused) == len(_candidates(request))
+    is_alone = len(found.speeds) + len(found.refused) == n_candidates
     missing = [each for each in PACKAGES if not is_installed(each)]
     if len(figures) > 1:
         why = f"fastest of {', '.join(figures)}"
@@ -262,7 +262,7 @@ def _settled(request: EngineRequest, found: _Comparison, inputs: np.ndarray, why
     """The engine with its batch size found, and the decision kept."""
     engine = found.best.engine
     if request.batch_size is None and request.is_long:
-        engine = _with_best_batch_size(found.best, _padded(inputs, request.n_first))
+        engine = _with_best_batch_size(found.best, batches_of(inputs, request.n_first)[0])
     engine.why = why
     decision = Decision(
         engine=engine.name,
@@ -293,14 +293,8 @@ def _with_best_batch_size(best: _Trial, batch: np.ndarray) -> Engine:
             raise
         if larger < _WORTH_DOUBLING * speed:
             break
-        found, speed = FrugalEngine(functools.partial(start_engine, best.source), settings), larger
+        found, speed = frugal_engine(best.source, settings), larger
         # The next size takes at least twice what this one took more; a system may end the process for it.
         if 2 * (peak_memory_bytes() - before) > available_memory_bytes():
             break
     return found
-
-
-def _padded(inputs: np.ndarray, n_rows: int) -> np.ndarray:
-    padded = np.zeros((n_rows, *inputs.shape[1:]), inputs.dtype)
-    padded[: len(inputs)] = inputs
-    return padded

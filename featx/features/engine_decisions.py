@@ -7,7 +7,6 @@ two processes that choose at once the first decides for both.
 from __future__ import annotations
 
 import functools
-import importlib.metadata
 import json
 import platform
 import warnings
@@ -17,9 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from featx.errors import FeatxWarning, StoreCorruptError
-from featx.features.engines import PACKAGES, Engine, Graph, Settings, available_cpus, start_engine
+from featx.features.engines import PACKAGES, Engine, Graph, Settings, available_cpus
 from featx.features.graph_files import read_graph, write_graph
-from featx.features.memory import FrugalEngine
+from featx.features.memory import frugal_engine
 from featx.files import atomic_write, sha256_hex
 
 if TYPE_CHECKING:
@@ -157,9 +156,12 @@ def _machine() -> dict[str, Any]:
 
 
 def _version(package: str) -> str | None:
+    # Not needed where every row is there, and as slow to import as a thousand rows are to look up.
+    from importlib import metadata
+
     try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
         return None
 
 
@@ -178,7 +180,7 @@ def recalled_engine(request: EngineRequest) -> Engine | None:
     if found is None:
         return None
     decision, source = found
-    engine = FrugalEngine(functools.partial(start_engine, source), decision.settings)
+    engine = frugal_engine(source, decision.settings)
     engine.why = decision.why
     return engine
 
@@ -196,7 +198,7 @@ def reference_engine(request: EngineRequest) -> Engine:
     """
     found = _recalled(request)
     source = request.load_model() if found is None else found[1]
-    return FrugalEngine(functools.partial(start_engine, source), Settings(request.n_first))
+    return frugal_engine(source, Settings(request.n_first))
 
 
 def keep_decision(request: EngineRequest, decision: Decision, source: Any, engine: Engine) -> Engine:

@@ -25,8 +25,8 @@ from xml.etree import ElementTree as ET
 
 import numpy as np
 
-from featx.checks import explain, require
-from featx.errors import BackboneError, FeatxWarning, MissingPackageError
+from featx.checks import explain, missing_package, require
+from featx.errors import BackboneError, FeatxWarning
 from featx.features.compiled import compile_model, visible_devices
 from featx.features.folding import copy_in_precision, copy_model
 
@@ -58,8 +58,7 @@ def is_installed(engine: str) -> bool:
 def check_installed(engine: str) -> None:
     """Refuse an engine whose packages are absent, with the extra that brings them."""
     if not is_installed(engine):
-        message = f'the package {PACKAGES[engine]} is not installed; run: pip install "featx[{engine}]"'
-        raise MissingPackageError(message)
+        raise missing_package(PACKAGES[engine], engine)
 
 
 @dataclass(frozen=True)
@@ -126,9 +125,9 @@ class Engine(ABC):
     def start(self, inputs: np.ndarray) -> Any:
         """Send one full batch, of shape (batch_size, ...), on its way."""
 
-    @abstractmethod
     def finish(self, pending: Any) -> np.ndarray:
         """The features of a batch that was started: float32 of shape (batch_size, n_features)."""
+        return np.asarray(pending, np.float32)
 
     def __call__(self, inputs: np.ndarray) -> np.ndarray:
         """Features of one full batch."""
@@ -236,10 +235,6 @@ class OnnxEngine(Engine):
         """Compute one full batch."""
         return self._session.run(None, {self._input: inputs})[0]
 
-    def finish(self, pending: Any) -> np.ndarray:
-        """The features of a batch that was started."""
-        return np.asarray(pending, np.float32)
-
 
 class OpenVINOEngine(Engine):
     """OpenVINO on the processor, in float32 or, where the processor has it, bfloat16.
@@ -273,10 +268,6 @@ class OpenVINOEngine(Engine):
     def start(self, inputs: np.ndarray) -> Any:
         """Compute one full batch."""
         return self._compiled(inputs)[0]
-
-    def finish(self, pending: Any) -> np.ndarray:
-        """The features of a batch that was started."""
-        return np.asarray(pending, np.float32)
 
 
 def start_engine(source: keras.Model | Graph, settings: Settings) -> Engine:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -20,10 +19,9 @@ from featx.features.engine_choice import choose_engine
 from featx.features.engine_decisions import EngineRequest, reference_engine
 from featx.features.engines import available_cpus
 from featx.features.feature_set import DTYPES, Dtype, FeatureSet
-from featx.features.fingerprint import ExtractionSpec
 from featx.features.pipeline import decode_ahead
 from featx.features.precision_difference import PrecisionDifference
-from featx.features.preparation import Preparation, preparation_of
+from featx.features.preparation import Preparation
 from featx.features.recipe import ExtractionRecipe
 from featx.features.rows import Rows
 from featx.features.run import ExtractionRun
@@ -124,11 +122,10 @@ def extract(
         samples = decode_ahead(source, preparation, run.is_known, n_threads, n_ahead)
         with closing(samples), progress_bar("Embedding", len(source), verbose, "images") as advance:
             run.execute(samples, advance)
-        features = _feature_set(source, run, spec, dtype)
+        features = _feature_set(source, run, chosen, dtype)
         if measure_precision and spec.precision != "float32":
             features.difference = _difference(source, run, chosen, request)
-        report = run.report(perf_counter() - started)
-        features.report = dataclasses.replace(report, n_views=spec.n_views)
+        features.report = run.report(perf_counter() - started, spec.n_views)
         if store is None:
             # The store vanishes with this block.
             _ = features.X
@@ -141,7 +138,9 @@ def _n_ahead(preparation: Preparation, n_first: int, n_views: int) -> int:
     return max(1, n_first // n_views, min(_MAX_AHEAD, _BYTES_AHEAD // sample_bytes))
 
 
-def _feature_set(source: ImageSource, run: ExtractionRun, spec: ExtractionSpec, dtype: Dtype) -> FeatureSet:
+def _feature_set(
+    source: ImageSource, run: ExtractionRun, chosen: ExtractionRecipe, dtype: Dtype
+) -> FeatureSet:
     kept = [index for index in range(len(source)) if index not in run.failures]
     if not kept:
         first = run.failures[0]
@@ -151,7 +150,7 @@ def _feature_set(source: ImageSource, run: ExtractionRun, spec: ExtractionSpec, 
     groups = merge_groups(
         None if source.groups is None else [source.groups[index] for index in kept], digests
     )
-    preparation, n_views = preparation_of(spec), spec.n_views
+    spec, preparation, n_views = chosen.spec_, chosen.preparation, chosen.spec_.n_views
     read_rows = run.shards.reader([row for digest in digests for row in preparation.addresses(digest)])
 
     def read(start: int, stop: int) -> np.ndarray:

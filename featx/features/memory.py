@@ -11,6 +11,7 @@ import math
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,7 +19,8 @@ import numpy as np
 
 from featx.checks import explain
 from featx.errors import BackboneError, FeatxWarning
-from featx.features.engines import Engine, Settings
+from featx.features.batching import batches_of
+from featx.features.engines import Engine, Settings, start_engine
 
 # How the backends' own errors are called, or what they say.
 _NAMES = {"ResourceExhaustedError", "OutOfMemoryError"}
@@ -113,7 +115,7 @@ class FrugalEngine(Engine):
         while True:
             engine, n_rows = self._engine, self._engine.batch_size
             try:
-                parts = [engine.start(part) for part in _parts(inputs, n_rows)]
+                parts = [engine.start(part) for part in batches_of(inputs, n_rows)]
                 return _Pending(inputs, parts, engine)
             except Exception as error:  # noqa: BLE001 - each backend has an error of its own
                 settings = _half(engine.settings, error)
@@ -146,12 +148,16 @@ class FrugalEngine(Engine):
             self._engine = self._started(settings)
 
 
-def _parts(inputs: np.ndarray, n_rows: int) -> list[np.ndarray]:
-    """Batches of a fixed size, the last one padded."""
-    missing = -len(inputs) % n_rows
-    if missing:
-        inputs = np.concatenate([inputs, np.zeros_like(inputs[:missing])])
-    return np.split(inputs, len(inputs) // n_rows)
+def frugal_engine(source: Any, settings: Settings) -> FrugalEngine:
+    """The engine that runs a model or a graph, and halves its batches where memory is short.
+
+    Parameters
+    ----------
+    source : keras.Model or Graph
+        As `featx.features.engines.start_engine` takes it.
+    settings : Settings
+    """
+    return FrugalEngine(partial(start_engine, source), settings)
 
 
 def _half(settings: Settings, error: Exception) -> Settings:

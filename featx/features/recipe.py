@@ -27,7 +27,7 @@ from featx.images.base import ImageSource
 from featx.images.decoding import RESIZE_RULE, pixels_sha256
 from featx.images.sources import as_source
 from featx.images.value_sources import as_value_source
-from featx.images.views import ViewRecipe
+from featx.images.views import DEFAULT_VIEWS, ViewRecipe
 
 if TYPE_CHECKING:
     import keras
@@ -66,7 +66,7 @@ class ExtractionRecipe:
         preprocessing: str = "auto",
         inputs: str = "images",
         n_views: int = 1,
-        views: str | Sequence[str] = ("flip", "crop"),
+        views: str | Sequence[str] = DEFAULT_VIEWS,
         batch_size: int | str = 32,
         precision: str = "float32",
         engine: str = "auto",
@@ -204,7 +204,7 @@ class ExtractionRecipe:
             inputs=spec.inputs,
             n_views=spec.n_views,
             # Of one view nothing is said of the others.
-            views=spec.views or ("flip", "crop"),
+            views=spec.views or DEFAULT_VIEWS,
             precision=spec.precision,
             random_state=spec.weights_seed if spec.view_seed is None else spec.view_seed,
             **params,

@@ -21,6 +21,7 @@ import numpy as np
 
 from featx.checks import explain
 from featx.errors import DecodeError, SourceError, StoreError, printable
+from featx.features.batching import batches_of
 from featx.features.engines import Engine
 from featx.features.pipeline import Sample
 from featx.features.shards import ShardSet
@@ -190,7 +191,7 @@ class ExtractionRun:
         self._commit()
         self._spread_failures()
 
-    def report(self, seconds: float) -> ExtractionReport:
+    def report(self, seconds: float, n_views: int = 1) -> ExtractionReport:
         """What the run did, once `execute` is through."""
         n_samples, n_failed = len(self.digests), len(self.failures)
         n_computed = len(self._embedded - set(self._unusable))
@@ -205,6 +206,7 @@ class ExtractionRun:
             seconds=seconds,
             images_per_second=n_samples / seconds,
             stages={stage: round(spent, 3) for stage, spent in self.stages.items()},
+            n_views=n_views,
             n_rows_computed=self._n_rows,
             engine={} if self.engine is None else self.engine.described(),
         )
@@ -262,20 +264,19 @@ class ExtractionRun:
         """Send the batch, padded to its fixed size, on its way; take in the oldest under way."""
         if not self._batch:
             return
+        # A buffer of its own for each batch: a backend may read it after `start` came back.
+        inputs = np.stack([each for _, each in self._batch])
         started = perf_counter()
         if self.engine is None:
-            self.engine = self.start_engine(np.stack([inputs for _, inputs in self._batch]))
+            self.engine = self.start_engine(inputs)
             self.stages["start"] += perf_counter() - started
             if len(self._batch) < self.engine.batch_size and not is_last:
                 return
-        started = perf_counter()
-        # A buffer of its own for each batch: a backend may read it after `start` came back.
-        padded = np.zeros((self.engine.batch_size, *self._batch[0][1].shape), self._batch[0][1].dtype)
-        for place, (_, inputs) in enumerate(self._batch):
-            padded[place] = inputs
+            started = perf_counter()
+        (batch,) = batches_of(inputs, self.engine.batch_size)
         rows = [row for row, _ in self._batch]
         self._batch = []
-        self._under_way.append((rows, self.engine.start(padded)))
+        self._under_way.append((rows, self.engine.start(batch)))
         self.stages["forward"] += perf_counter() - started
         while len(self._under_way) >= self.engine.n_in_flight:
             self._finish(self.engine)

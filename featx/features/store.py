@@ -190,10 +190,11 @@ class FeatureStore:
         """
         doomed = [self.find(key).directory for key in keys]
         # Nothing but what featx made: the root may be anybody's folder.
-        folders = [*(entry.directory for entry in self.entries()), self.root / "weights"]
+        extractions = [entry.directory for entry in self.entries()]
+        folders = [*extractions, self.root / "weights"]
         leftovers = [path for folder in folders for path in sorted(folder.glob("*.corrupt*"))]
         leftovers += [path for folder in folders for path in stale_temporaries(folder)]
-        leftovers += [path for entry in self.entries() for path in unused_graphs(entry.directory)]
+        leftovers += [path for folder in extractions for path in unused_graphs(folder)]
         doomed += [path for path in leftovers if path.parent not in doomed]
         for path in [] if dry_run else doomed:
             if path.is_dir():

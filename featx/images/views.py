@@ -40,6 +40,9 @@ from featx.images.view_pixels import Box, draw, draw_box, recolour, resize_part
 #: What views may be made of. The first two are enumerated, the others drawn.
 VIEW_KINDS = ("flip", "quarter_turn", "crop", "shift", "zoom", "colour")
 
+#: What views are made of unless something else is asked for.
+DEFAULT_VIEWS = ("flip", "crop")
+
 #: Raise it when the same recipe would make other views: rows of the old ones are then never reused.
 VIEWS_VERSION = 1
 

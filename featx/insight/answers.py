@@ -16,7 +16,14 @@ from sklearn.utils.validation import check_consistent_length, check_is_fitted, c
 
 from featx.checks import explain
 from featx.errors import HeadError
-from featx.views import average_views, decide, group_views, one_per_image, threshold_of
+from featx.views import (
+    average_views,
+    decide,
+    group_views,
+    has_class_decisions,
+    one_per_image,
+    threshold_of,
+)
 
 
 @dataclass(frozen=True)
@@ -104,11 +111,8 @@ def _scores(head: BaseEstimator, X: np.ndarray) -> tuple[np.ndarray | None, np.n
     if hasattr(head, "predict_proba"):
         probabilities = np.asarray(head.predict_proba(X))
         return probabilities, probabilities
-    if not hasattr(head, "decision_function"):
-        return None, None
-    shapes = {value for name, value in head.get_params().items() if name.endswith("decision_function_shape")}
-    if "ovo" in shapes:
-        # One column a pair of classes: nothing that ranks samples for a class.
+    if not has_class_decisions(head):
+        # Nothing that ranks samples for a class.
         return None, None
     decisions = np.asarray(head.decision_function(X), np.float64)
     return None, np.stack([-decisions, decisions], axis=1) if decisions.ndim == 1 else decisions

@@ -3,7 +3,7 @@
 import pytest
 
 from featx import BackboneError
-from featx.cli.options import given, parse_batch_size, parse_size, parse_weights
+from featx.cli.options import embedding_options, given, parse_batch_size, parse_size, parse_weights
 
 
 @pytest.mark.parametrize("text", ["", "x", "300x", "axb", "3.5", "-4", "300x200x3"])
@@ -31,4 +31,4 @@ def test_what_was_not_given_is_left_to_the_library():
 
 def test_kinds_of_views_without_a_number_are_refused():
     with pytest.raises(BackboneError, match="--view flip without --n-views"):
-        given(n_views=None, views=["flip"])
+        embedding_options(n_views=None, views=["flip"])

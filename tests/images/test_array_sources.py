@@ -7,25 +7,9 @@ from PIL import Image
 from featx.errors import DecodeError, SourceError
 from featx.images.array_sources import ArraySource, DatasetSource, is_dataset, to_uint8_rgb
 from tests.conftest import make_images
-from tests.contracts import IMAGES, LABELS, SourceContract
+from tests.contracts import IMAGES, LABELS, SourceContract, reasons, stacked
 
 GREY = IMAGES[..., 0]
-
-
-def pixels_of(source):
-    return np.stack([sample.fetch() for sample in source.read(0, len(source))])
-
-
-def reasons(source):
-    """Why each sample cannot be had, or None."""
-    found = []
-    for sample in source.read(0, len(source)):
-        try:
-            sample.fetch()
-            found.append(None)
-        except DecodeError as error:
-            found.append(error.reason)
-    return found
 
 
 # ---------------------------------------------------------------------------------------- contracts
@@ -76,7 +60,7 @@ class TestPyDatasetSourceContract(SourceContract):
     ids=["RGB", "grey", "grey with a channel", "view", "Fortran order"],
 )
 def test_uint8_images_are_taken_as_they_are(images, expected):
-    found = pixels_of(ArraySource(images))
+    found = stacked(ArraySource(images))
     assert (found.dtype, found.flags.c_contiguous) == (np.uint8, True)
     np.testing.assert_array_equal(found, expected)
 
@@ -94,17 +78,17 @@ def test_uint8_images_are_taken_as_they_are(images, expected):
     ids=["0 to 1", "0 to 255", "-1 to 1", "16 bit", "integers", "big-endian"],
 )
 def test_a_stated_range_is_mapped_to_0_to_255(images, value_range):
-    np.testing.assert_array_equal(pixels_of(ArraySource(images, value_range=value_range))[..., 1], GREY)
+    np.testing.assert_array_equal(stacked(ArraySource(images, value_range=value_range))[..., 1], GREY)
 
 
 def test_the_range_is_the_stated_one_whatever_the_values():
     dark, light = np.full((2, 2), 0.25), np.full((2, 2), 0.5)
-    found = pixels_of(ArraySource([dark, light, np.eye(2)], value_range=(0, 1)))
+    found = stacked(ArraySource([dark, light, np.eye(2)], value_range=(0, 1)))
     assert found[:, 0, 0, 0].tolist() == [64, 128, 255]
 
 
 def test_booleans_are_black_and_white():
-    assert pixels_of(ArraySource(np.eye(2, dtype=bool)[None], value_range=(0, 1)))[0, :, :, 0].tolist() == [
+    assert stacked(ArraySource(np.eye(2, dtype=bool)[None], value_range=(0, 1)))[0, :, :, 0].tolist() == [
         [255, 0],
         [0, 255],
     ]
@@ -122,7 +106,7 @@ def test_a_value_outside_the_range_costs_its_image_alone(bad):
 
 def test_a_rounding_error_beyond_the_range_is_forgiven():
     images = np.array([[[np.float32(1.000001), np.float32(-0.000001)]]])
-    assert pixels_of(ArraySource(images, value_range=(0, 1)))[0, 0, :, 0].tolist() == [255, 0]
+    assert stacked(ArraySource(images, value_range=(0, 1)))[0, 0, :, 0].tolist() == [255, 0]
 
 
 def test_float_images_without_a_range_are_refused():
@@ -331,7 +315,7 @@ def test_class_names_are_the_given_ones():
 def test_a_data_set_of_images_alone_is_unlabelled(dataset):
     source = DatasetSource(dataset())
     assert source.labels.tolist() == [-1] * 6
-    np.testing.assert_array_equal(pixels_of(source), IMAGES)
+    np.testing.assert_array_equal(stacked(source), IMAGES)
 
 
 @pytest.mark.parametrize("pack", [tuple, list])
@@ -355,7 +339,7 @@ def test_a_data_set_of_image_files_by_keras_is_read(tmp_path):
     source = DatasetSource(dataset, value_range=(0, 255))
     assert source.class_names == ["dark", "light"]
     assert source.labels.tolist() == [0, 0, 0, 1, 1, 1]
-    np.testing.assert_array_equal(pixels_of(source), IMAGES[[0, 2, 4, 1, 3, 5]])
+    np.testing.assert_array_equal(stacked(source), IMAGES[[0, 2, 4, 1, 3, 5]])
 
 
 def test_images_of_different_sizes_come_one_by_one():
@@ -391,7 +375,7 @@ def test_a_data_set_that_shuffles_anew_is_refused():
 def test_a_data_set_that_shuffles_once_is_read():
     dataset = tf_dataset(IMAGES, [0, 1] * 3).shuffle(6, seed=1, reshuffle_each_iteration=False)
     source = DatasetSource(dataset)
-    light = pixels_of(source).mean(axis=(1, 2, 3)) > 110
+    light = stacked(source).mean(axis=(1, 2, 3)) > 110
     np.testing.assert_array_equal(light, source.labels)
 
 

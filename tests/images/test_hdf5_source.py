@@ -8,28 +8,12 @@ import h5py
 import numpy as np
 import pytest
 
-from featx.errors import DecodeError, SourceError, StoreError
+from featx.errors import SourceError, StoreError
 from featx.images import hdf5_source
 from featx.images.hdf5_source import HDF5Source
-from tests.contracts import IMAGES, LABELS, SourceContract, contents
+from tests.contracts import IMAGES, LABELS, SourceContract, contents, reasons, stacked
 
 GREY = IMAGES[..., 0]
-
-
-def pixels_of(source):
-    return np.stack([sample.fetch() for sample in source.read(0, len(source))])
-
-
-def reasons(source):
-    """Why each sample cannot be had, or None."""
-    found = []
-    for sample in source.read(0, len(source)):
-        try:
-            sample.fetch()
-            found.append(None)
-        except DecodeError as error:
-            found.append(error.reason)
-    return found
 
 
 def write_hdf5(folder, **datasets):
@@ -72,7 +56,7 @@ def test_hdf5_without_labels_is_unlabelled_unless_they_were_named(tmp_path):
 def test_datasets_in_hdf5_may_have_other_names(tmp_path):
     path = write_hdf5(tmp_path, **{"train/x": IMAGES, "train/y": [0, 1] * 3, "labels": [9] * 3})
     source = HDF5Source(path, "train/x", "train/y")
-    np.testing.assert_array_equal(pixels_of(source), IMAGES)
+    np.testing.assert_array_equal(stacked(source), IMAGES)
     assert source.labels.tolist() == [0, 1] * 3
 
 
@@ -101,7 +85,7 @@ def test_hdf5_that_does_not_hold_images_is_refused(tmp_path, datasets, reason):
 
 def test_float_images_in_hdf5_have_a_stated_range(tmp_path):
     source = HDF5Source(write_hdf5(tmp_path, images=GREY / 255), value_range=(0, 1))
-    np.testing.assert_array_equal(pixels_of(source)[..., 0], GREY)
+    np.testing.assert_array_equal(stacked(source)[..., 0], GREY)
 
 
 def test_a_damaged_chunk_costs_the_images_in_it_alone(tmp_path):

@@ -18,25 +18,9 @@ from featx.images.value_sources import (
     cast_value,
     value_sha256,
 )
-from tests.contracts import LABELS, VALUES, ValueSourceContract
+from tests.contracts import LABELS, VALUES, ValueSourceContract, reasons, stacked
 
 TOKENS = np.random.default_rng(0).integers(0, 90, (6, 50)).astype(np.int32)
-
-
-def values_of(source):
-    return np.stack([sample.fetch() for sample in source.read(0, len(source))])
-
-
-def reasons(source):
-    """Why each sample cannot be had, or None."""
-    found = []
-    for sample in source.read(0, len(source)):
-        try:
-            sample.fetch()
-            found.append(None)
-        except DecodeError as error:
-            found.append(error.reason)
-    return found
 
 
 def tf_dataset(*columns):
@@ -147,14 +131,14 @@ def test_numbers_of_every_type_are_handed_out_as_they_are(dtype):
     values = TOKENS.astype(dtype)
     source = ValueSource(values)
     assert source.layout == SampleLayout((50,), np.dtype(dtype).newbyteorder("="))
-    np.testing.assert_array_equal(values_of(source), values)
-    assert values_of(source).dtype == np.dtype(dtype).newbyteorder("=")
+    np.testing.assert_array_equal(stacked(source), values)
+    assert stacked(source).dtype == np.dtype(dtype).newbyteorder("=")
 
 
 def test_numbers_of_pythons_are_taken_in_lists():
     source = as_value_source([[1, 2.5], (3, 4)])
     assert str(source.layout) == "float64 (2,)"
-    np.testing.assert_array_equal(values_of(source), [[1, 2.5], [3, 4]])
+    np.testing.assert_array_equal(stacked(source), [[1, 2.5], [3, 4]])
 
 
 class DataFrame:
@@ -169,7 +153,7 @@ class DataFrame:
 
 def test_a_data_frame_is_its_numbers():
     source = as_value_source(DataFrame({"a": [1.0, 2.0], "b": [3.0, 4.0]}), ["x", "y"])
-    np.testing.assert_array_equal(values_of(source), [[1, 3], [2, 4]])
+    np.testing.assert_array_equal(stacked(source), [[1, 3], [2, 4]])
     frame = DataFrame({"a": np.array([1.0, 2.0], object), "name": np.array(["x", "y"], object)})
     with pytest.raises(SourceError, match=r"values of the type object.* expected booleans, integers"):
         as_value_source(frame)
@@ -178,7 +162,7 @@ def test_a_data_frame_is_its_numbers():
 def test_a_frame_of_pandas_is_its_numbers():
     pandas = pytest.importorskip("pandas")
     frame = pandas.DataFrame({"a": [1.5, 2.5], "b": [3, 4]})
-    np.testing.assert_array_equal(values_of(as_value_source(frame)), [[1.5, 3], [2.5, 4]])
+    np.testing.assert_array_equal(stacked(as_value_source(frame)), [[1.5, 3], [2.5, 4]])
 
 
 def test_what_is_fetched_can_be_changed_without_changing_the_source():
@@ -328,7 +312,7 @@ def test_an_archive_may_name_its_arrays_as_scikit_learn_does(tmp_path, names):
     path = tmp_path / "a.npz"
     np.savez(path, **dict(zip(names, (TOKENS, LABELS), strict=True)), groups=[1, 1, 2, 2, 3, 3])
     source = as_value_source(path)
-    np.testing.assert_array_equal(values_of(source), TOKENS)
+    np.testing.assert_array_equal(stacked(source), TOKENS)
     assert source.class_names == ["dark", "light"]
     assert source.groups == ["1", "1", "2", "2", "3", "3"]
     assert as_value_source(str(path), groups=["a"] * 6).groups == ["a"] * 6
@@ -337,7 +321,7 @@ def test_an_archive_may_name_its_arrays_as_scikit_learn_does(tmp_path, names):
 def test_datasets_in_hdf5_may_have_other_names(tmp_path):
     path = write_hdf5(tmp_path, **{"train/x": TOKENS, "train/y": [0, 1] * 3})
     source = as_value_source(path, dataset="train/x", label_dataset="train/y", sample_ids=list("abcdef"))
-    np.testing.assert_array_equal(values_of(source), TOKENS)
+    np.testing.assert_array_equal(stacked(source), TOKENS)
     assert (source.labels.tolist(), source.sample_ids) == ([0, 1] * 3, list("abcdef"))
 
 
