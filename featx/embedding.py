@@ -18,10 +18,11 @@ from featx.checks import explain
 from featx.errors import BackboneError, HeadError
 from featx.features.extraction import extract
 from featx.features.extractor import FeatureExtractor
+from featx.features.failures import Failure
 from featx.features.feature_set import FeatureSet
 from featx.features.fingerprint import ExtractionSpec
 from featx.features.frozen import OWN
-from featx.features.run import ExtractionReport, Failure
+from featx.features.run import ExtractionReport
 from featx.heads.averaging import ViewAverage
 from featx.images.base import ImageSource
 from featx.views import has_class_decisions
@@ -106,6 +107,7 @@ def embed(source: ImageSource, extractors: Sequence[FeatureExtractor], **options
         image_sha256=[first.image_sha256[row] for row in rows],
         view=first.view[rows],
     )
+    features.failures = [failures[index] for index in sorted(failures)]
     features.report = _report_of_all([part.report for part in sets], len(source), failures)
     return features
 

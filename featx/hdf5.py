@@ -59,6 +59,8 @@ def add_dataset(
 ) -> h5py.Dataset:
     """An empty dataset in even chunks of about 1 MiB, with a checksum each that plain h5py verifies too.
 
+    A name with a slash puts it in a group, which is made.
+
     Examples
     --------
     >>> from io import BytesIO
@@ -66,6 +68,12 @@ def add_dataset(
     ...     add_dataset(file, "features", (1024, 1280), np.float32).chunks
     (171, 1280)
     """
+    group, _, _ = name.rpartition("/")
+    if group and group not in file:
+        # Made by hand, because h5py stamps a group that it makes on the way with the time of day.
+        timeless = h5py.h5p.create(h5py.h5p.GROUP_CREATE)
+        timeless.set_obj_track_times(False)
+        h5py.h5g.create(file.id, group.encode(), gcpl=timeless)
     row_bytes = max(1, int(np.prod(shape[1:], dtype=np.int64)) * np.dtype(dtype).itemsize)
     largest = max(1, CHUNK_BYTES // row_bytes)
     # Even, because the last one is stored whole, however few rows are left for it.

@@ -20,9 +20,10 @@ from featx.embedding import averaging, embed, images_of
 from featx.errors import HeadError, StoreMismatchError
 from featx.features.alignment import AlignedFeatures
 from featx.features.combination import combine_features
+from featx.features.failures import Failure
 from featx.features.feature_set import FeatureSet
 from featx.features.fingerprint import ExtractionSpec
-from featx.features.run import ExtractionReport, Failure
+from featx.features.run import ExtractionReport
 from featx.files import StrPath, atomic_write
 from featx.heads.persistence import ModelFile
 from featx.images.base import UNLABELLED, ImageSource

@@ -16,11 +16,11 @@ import numpy as np
 
 from featx.checks import explain
 from featx.classifier import ImageClassifier
-from featx.errors import ConversionError, DecodeError, printable
+from featx.errors import ConversionError, DecodeError
 from featx.features.extraction import extract
+from featx.features.failures import Failure, failure_of
 from featx.features.feature_set import FeatureSet
 from featx.features.keras_models import load_keras_file
-from featx.features.run import Failure
 from featx.files import StrPath
 from featx.heads.persistence import ModelFile
 from featx.images.base import UNLABELLED, ImageSource
@@ -216,7 +216,7 @@ def predict_exported(
     failures: dict[int, Failure] = {}
 
     def fail(row: int, error: DecodeError) -> None:
-        failures[row] = Failure(printable(error.sample_id), "decode", error.reason, row)
+        failures[row] = failure_of(source, row, "decode", error.reason)
 
     with progress_bar("Classifying", len(source), verbose, "images") as advance:
         scores = scores_of(

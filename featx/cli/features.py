@@ -113,6 +113,9 @@ def extract(
     dtype: Annotated[str, typer.Option(help="float32 or float16, of the feature file.")] = "float32",
     resume: Annotated[bool, typer.Option(help="Take rows that are in the store.")] = True,
     on_error: OnError = "raise",
+    max_failed: Annotated[
+        float | None, typer.Option(help="With --on-error skip: most images that may fail, or their share.")
+    ] = None,
     workers: Workers = None,
     path_column: PathColumn = None,
     label_column: LabelColumn = None,
@@ -159,6 +162,7 @@ def extract(
         dtype=dtype,  # type: ignore[arg-type]
         resume=resume,
         on_error=on_error,  # type: ignore[arg-type]
+        max_failed=max_failed,
         workers=workers,
         verbose=1,
     )

@@ -48,6 +48,7 @@ def extract(
     workers: int | None = None,
     verbose: int = 0,
     measure_precision: bool = True,
+    max_failed: float | None = None,
 ) -> FeatureSet:
     """Embed every image of a source, taking from the store what is there.
 
@@ -66,7 +67,7 @@ def extract(
         False embeds every image anew.
     on_error : {"raise", "skip"}, default="raise"
         What to do about an image that cannot be used: stop, keeping what is computed, or leave it out
-        and list it in the result's ``report``.
+        and list it in the result's ``failures``, which are saved beside the features.
     workers : int, optional
         Threads that decode; by default one for each processor.
     verbose : int, default=0
@@ -74,6 +75,10 @@ def extract(
     measure_precision : bool, default=True
         In another precision than float32, measure once for a data set what that changes, and keep it in the
         result's ``difference``.
+    max_failed : int or float, optional
+        Failures to bear with ``on_error="skip"``: a number of samples, or a float below 1 as their share
+        of the source. One more stops the run, which keeps what is computed. By default all may fail but
+        one.
 
     Returns
     -------
@@ -84,7 +89,8 @@ def extract(
     Raises
     ------
     SourceError
-        When the source is not usable, or an image is not and ``on_error="raise"``.
+        When the source is not usable; when an image is not and ``on_error="raise"``, or more are not than
+        ``max_failed``.
     StoreError
         When rows cannot be written; those committed are kept.
 
@@ -117,7 +123,10 @@ def extract(
             None if store is None else shards.directory,
             len(source) * spec.n_views,
         )
-        run = ExtractionRun(source, shards, partial(choose_engine, request), request.n_first, on_error)
+        n_may_fail = _n_may_fail(max_failed, on_error, len(source))
+        run = ExtractionRun(
+            source, shards, partial(choose_engine, request), request.n_first, on_error, n_may_fail
+        )
         n_ahead = _n_ahead(preparation, request.n_first, spec.n_views)
         samples = decode_ahead(source, preparation, run.is_known, n_threads, n_ahead)
         with closing(samples), progress_bar("Embedding", len(source), verbose, "images") as advance:
@@ -130,6 +139,19 @@ def extract(
             # The store vanishes with this block.
             _ = features.X
     return features
+
+
+def _n_may_fail(max_failed: float | None, on_error: OnError, n_samples: int) -> int | None:
+    if max_failed is None:
+        return None
+    if on_error != "skip":
+        received = f"max_failed={max_failed} with on_error={on_error!r}"
+        raise SourceError(explain(received, "on_error='skip'", "pass that too, or leave max_failed out"))
+    is_share = isinstance(max_failed, float) and 0 <= max_failed < 1
+    if not is_share and (isinstance(max_failed, bool) or max_failed < 0 or max_failed != int(max_failed)):
+        received, expected = f"max_failed={max_failed!r}", "a number of samples, or a share below 1"
+        raise SourceError(explain(received, expected, "pass one of them"))
+    return int(max_failed * n_samples if is_share else max_failed)
 
 
 def _n_ahead(preparation: Preparation, n_first: int, n_views: int) -> int:
@@ -159,7 +181,7 @@ def _feature_set(
     def each_view(values: list[str]) -> list[str]:
         return values if n_views == 1 else [value for value in values for _ in range(n_views)]
 
-    return FeatureSet(
+    features = FeatureSet(
         Rows((len(kept) * n_views, spec.n_features), dtype, read),
         np.repeat(source.labels[kept], n_views),
         sample_ids=each_view([source.sample_ids[index] for index in kept]),
@@ -169,6 +191,8 @@ def _feature_set(
         view=np.tile(np.arange(n_views, dtype=np.int32), len(kept)),
         spec=spec,
     )
+    features.failures = [run.failures[index] for index in sorted(run.failures)]
+    return features
 
 
 def _difference(

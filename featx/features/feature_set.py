@@ -6,6 +6,7 @@ The file is plain HDF5 that h5py alone reads::
     /labels        (n_samples,) int64, an index into class_names, -1 = unlabelled
     /sample_ids    (n_samples,) UTF-8         /groups  (n_samples,) UTF-8
     /view          (n_samples,) int32         /image_sha256  (n_samples,) ASCII
+    /failures      a group: the samples that have no features (see `featx.features.failures`)
     attributes     class_names, extraction_spec (JSON), feature_blocks (JSON: name, start, stop),
                    format_version, featx_version, features_sha256, metadata_sha256, and where another
                    precision than float32 was measured against it, precision_difference (JSON)
@@ -30,6 +31,9 @@ from featx import __version__
 from featx.checks import check_choice, explain
 from featx.digests import arrays_sha256
 from featx.errors import StoreCorruptError, StoreError
+from featx.features.failures import COLUMNS as FAILURE_COLUMNS
+from featx.features.failures import GROUP as FAILURES
+from featx.features.failures import Failure, failure_columns, failures_of
 from featx.features.fingerprint import ExtractionSpec, column_ranges
 from featx.features.precision_difference import PrecisionDifference
 from featx.features.rows import Rows, features_digest
@@ -72,6 +76,8 @@ class FeatureSet:
     ----------
     X, y, sample_ids, class_names, groups, image_sha256, view, spec
         As given, the lists as lists.
+    failures : list of Failure
+        The samples of the source that have no features, and so no row.
     report : ExtractionReport or None
         Of the run that made it.
     difference : PrecisionDifference or None
@@ -109,6 +115,7 @@ class FeatureSet:
         self.image_sha256 = [""] * n_samples if image_sha256 is None else list(image_sha256)
         self.view = np.zeros(n_samples, np.int32) if view is None else np.asarray(view, np.int32)
         self.spec = spec
+        self.failures: list[Failure] = []
         self.report: Any = None
         self.difference: PrecisionDifference | None = None
         self._check()
@@ -183,9 +190,10 @@ class FeatureSet:
         """
         names = choose_blocks([] if self.spec is None else [*self.feature_blocks], taps, poolings)
         columns = np.concatenate([np.arange(*self.feature_blocks[name]) for name in names])
-        return FeatureSet(
-            self.X[:, columns], spec=self.spec and narrowed_spec(self.spec, names), **self._samples()
-        )
+        spec = self.spec and narrowed_spec(self.spec, names)
+        selected = FeatureSet(self.X[:, columns], spec=spec, **self._samples())
+        selected.failures = self.failures
+        return selected
 
     def save(self, path: StrPath) -> None:
         """Write one HDF5 file; it appears complete or not at all.
@@ -272,6 +280,8 @@ class FeatureSet:
         columns = {
             name: file[name][()] for name in ("labels", "sample_ids", "groups", "view", "image_sha256")
         }
+        if FAILURES in file:
+            columns |= {name: file[name][()] for name in FAILURE_COLUMNS}
         names = ("class_names", "extraction_spec", "feature_blocks", "format_version", "featx_version")
         attributes = {name: file.attrs[name] for name in names}
         if _DIFFERENCE in file.attrs:
@@ -296,6 +306,7 @@ class FeatureSet:
             view=columns["view"],
             spec=ExtractionSpec.from_json(spec) if spec else None,
         )
+        features.failures = failures_of(columns)
         if _DIFFERENCE in attributes:
             features.difference = PrecisionDifference.from_json(_text(attributes[_DIFFERENCE]))
         return features
@@ -307,6 +318,7 @@ class FeatureSet:
             "groups": fixed_strings(self.groups),
             "view": self.view,
             "image_sha256": fixed_strings(self.image_sha256),
+            **failure_columns(self.failures),
         }
 
     def _attributes(self) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from featx.checks import explain
 from featx.errors import DecodeError, SourceError, StoreError, printable
 from featx.features.batching import batches_of
 from featx.features.engines import Engine
+from featx.features.failures import Failure, failure_of
 from featx.features.pipeline import Sample
 from featx.features.shards import ShardSet
 from featx.images.base import UNLABELLED, ImageSource
@@ -31,26 +32,6 @@ _COMMIT_AFTER_S = 10.0
 
 #: What a run's time is divided into.
 STAGES = ("read", "decode", "start", "forward", "write", "wait", "compare")
-
-
-@dataclass(frozen=True)
-class Failure:
-    """A sample that has no features.
-
-    Attributes
-    ----------
-    sample_id : str
-    stage : {"read", "decode", "forward", "label"}
-        Where it failed.
-    reason : str
-    index : int
-        Its place in the source.
-    """
-
-    sample_id: str
-    stage: str
-    reason: str
-    index: int
 
 
 @dataclass(frozen=True)
@@ -123,6 +104,8 @@ class ExtractionRun:
         many as ``n_first``.
     n_first : int
     on_error : {"raise", "skip"}
+    max_failed : int, optional
+        Failures that the run bears with ``on_error="skip"``.
 
     Attributes
     ----------
@@ -137,6 +120,7 @@ class ExtractionRun:
     start_engine: Callable[[np.ndarray], Engine]
     n_first: int
     on_error: str
+    max_failed: int | None = None
     digests: list[str | None] = field(default_factory=list)
     failures: dict[int, Failure] = field(default_factory=dict)
     stages: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
@@ -171,7 +155,8 @@ class ExtractionRun:
         Raises
         ------
         SourceError
-            With ``on_error="raise"``, at the first sample that fails.
+            With ``on_error="raise"`` at the first sample that fails, and with "skip" at the first beyond
+            ``max_failed``.
         StoreError
             When rows cannot be written.
         """
@@ -239,7 +224,7 @@ class ExtractionRun:
     def _fail(self, index: int, stage: str, error: DecodeError) -> None:
         if self.on_error == "raise":
             raise error
-        self.failures[index] = Failure(printable(error.sample_id), stage, error.reason, index)
+        self._note(index, stage, error.reason)
 
     def _check_label(self, first: int, index: int, digest: str) -> None:
         """One image under two labels is a contradiction that no head can learn."""
@@ -324,6 +309,15 @@ class ExtractionRun:
         """Fail every sample of an image that turned out to be unusable, wherever it stands."""
         for index, digest in enumerate(self.digests):
             if digest in self._unusable:
-                stage, reason = self._unusable[digest]
-                sample_id = printable(self.source.sample_ids[index])
-                self.failures[index] = Failure(sample_id, stage, reason, index)
+                self._note(index, *self._unusable[digest])
+
+    def _note(self, index: int, stage: str, reason: str) -> None:
+        self.failures[index] = failure_of(self.source, index, stage, reason)
+        if self.max_failed is not None and len(self.failures) > self.max_failed:
+            first = self.failures[min(self.failures)]
+            received = (
+                f"{len(self.failures):,} images of {len(self.source):,} that failed "
+                f"({first.sample_id}: {first.reason})"
+            )
+            remedy = "mend or remove them, or raise max_failed; what is computed is kept"
+            raise SourceError(explain(received, f"at most {self.max_failed:,} (max_failed)", remedy))

@@ -125,6 +125,10 @@ class ImageSource(ABC):
     def read(self, start: int, stop: int) -> list[RawImage]:
         """The samples from ``start`` up to ``stop``, in order; a bad image fails when it is fetched."""
 
+    def path_of(self, index: int) -> str:  # noqa: ARG002 - for those whose samples lie in files
+        """Where a sample lies: the path of its file, or "" where that is no file of its own."""
+        return ""
+
     def with_labels(self, labels: Sequence[object] | np.ndarray) -> ImageSource:
         """The same samples with other labels.
 
@@ -186,6 +190,9 @@ class _Selection(ImageSource):
 
     def read(self, start: int, stop: int) -> list[RawImage]:
         return [self._source.read(row, row + 1)[0] for row in self._rows[start:stop]]
+
+    def path_of(self, index: int) -> str:
+        return self._source.path_of(self._rows[index])
 
 
 def encode_labels(

@@ -92,11 +92,18 @@ class PathSource(ImageSource):
         """The samples from ``start`` up to ``stop``; their files are opened when they are fetched."""
         fence = None if self.root is None or self.follow_links else os.path.realpath(self.root)
         folders = _RealFolders(fence)
-        base = "" if self.root is None else os.fspath(self.root)
         return [
-            RawImage(sample_id, partial(_fetch_file, folders, os.path.join(base, sample_id), sample_id))  # noqa: PTH118 - speed
+            RawImage(sample_id, partial(_fetch_file, folders, self._path(sample_id), sample_id))
             for sample_id in self.sample_ids[start:stop]
         ]
+
+    def path_of(self, index: int) -> str:
+        """The path of a sample's file, below the root as that was given."""
+        return self._path(self.sample_ids[index])
+
+    def _path(self, sample_id: str) -> str:
+        base = "" if self.root is None else os.fspath(self.root)
+        return os.path.join(base, sample_id)  # noqa: PTH118 - speed
 
 
 class FolderSource(PathSource):

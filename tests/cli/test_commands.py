@@ -108,8 +108,17 @@ class TestExtract:
         found = featx.json("extract", folder, "--backbone", TINY, "--on-error", "skip")
         assert found["n_failed"] == 1
         assert found["failed"] == [
-            {"sample_id": "dark/broken.png", "stage": "decode", "reason": "empty file", "index": 20}
+            {
+                "sample_id": "dark/broken.png",
+                "stage": "decode",
+                "reason": "empty file",
+                "index": 20,
+                "path": str(folder / "dark" / "broken.png"),
+            }
         ]
+        options = ["--backbone", TINY, "--on-error", "skip", "--max-failed", 0]
+        error = featx.fails("extract", folder, *options)
+        assert "1 images of 41 that failed (dark/broken.png: empty file); expected at most 0" in error
 
     @pytest.mark.parametrize(
         ("arguments", "message"),

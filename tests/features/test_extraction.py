@@ -2,7 +2,9 @@
 
 import hashlib
 import shutil
+import time
 
+import h5py
 import numpy as np
 import pytest
 from PIL import Image
@@ -12,9 +14,11 @@ from featx import (
     ArraySource,
     DecodeError,
     FeatureExtractor,
+    FeatureSet,
     FeatureStore,
     PathSource,
     SourceError,
+    StoreCorruptError,
     StoreError,
     as_source,
     extract,
@@ -60,6 +64,81 @@ def test_every_sample_is_computed_cached_or_failed(class_folder, tiny_extractor,
     assert report.failed[0].sample_id == "dark/broken.png"
     assert report.failed[0].stage == "decode"
     assert set(report.stages) == {"read", "decode", "start", "forward", "write", "wait", "compare"}
+
+
+def test_failures_are_kept_beside_the_features(class_folder, tiny_extractor, tmp_path):
+    (class_folder / "dark" / "broken.png").write_bytes(b"no image")
+    (class_folder / "dark" / "\udce9\n.png").write_bytes(b"")
+    features = extract(class_folder, tiny_extractor, store=tmp_path / "store", on_error="skip")
+    features.save(tmp_path / "f.h5")
+    loaded = FeatureSet.load(tmp_path / "f.h5")
+    assert loaded.failures == features.failures == list(features.report.failed)
+    assert [(failure.sample_id, failure.path) for failure in loaded.failures] == [
+        ("dark/broken.png", f"{class_folder}/dark/broken.png"),
+        ("dark/\\udce9\\n.png", f"{class_folder}/dark/\\udce9\\n.png"),
+    ]
+    assert len(loaded) + len(loaded.failures) == features.report.n_samples == 14
+    assert as_source(class_folder).sample_ids[loaded.failures[1].index] == "dark/\udce9\n.png"
+    with h5py.File(tmp_path / "f.h5") as file:
+        assert file["failures/reason"].asstr()[1] == "empty file"
+        assert sorted(file["failures"]) == ["index", "path", "reason", "sample_id", "stage"]
+
+
+def test_a_feature_file_without_failures_has_no_table_of_them(class_folder, tiny_extractor, tmp_path):
+    extract(class_folder, tiny_extractor, store=tmp_path / "store").save(tmp_path / "f.h5")
+    assert FeatureSet.load(tmp_path / "f.h5").failures == []
+    with h5py.File(tmp_path / "f.h5") as file:
+        assert "failures" not in file
+
+
+def test_the_file_is_the_same_whenever_failures_are_written(class_folder, tiny_extractor, tmp_path):
+    (class_folder / "dark" / "broken.png").write_bytes(b"no image")
+    features = extract(class_folder, tiny_extractor, store=tmp_path / "store", on_error="skip")
+    features.save(tmp_path / "a.h5")
+    # HDF5 stamps with whole seconds.
+    time.sleep(1.1)
+    features.save(tmp_path / "b.h5")
+    assert (tmp_path / "a.h5").read_bytes() == (tmp_path / "b.h5").read_bytes()
+
+
+def test_a_changed_failure_is_noticed(class_folder, tiny_extractor, tmp_path):
+    (class_folder / "dark" / "broken.png").write_bytes(b"no image")
+    path = tmp_path / "f.h5"
+    extract(class_folder, tiny_extractor, store=tmp_path / "store", on_error="skip").save(path)
+    with h5py.File(path, "r+") as file:
+        file["failures/index"][0] += 1
+    with pytest.raises(StoreCorruptError, match="not those that were saved"):
+        FeatureSet.load(path)
+
+
+@pytest.mark.parametrize(
+    ("max_failed", "is_borne"), [(0, False), (1, False), (2, True), (0.1, False), (0.15, True)]
+)
+def test_as_many_as_are_borne_may_fail(class_folder, tiny_extractor, tmp_path, max_failed, is_borne):
+    for name in ("00.png", "zz.png"):
+        (class_folder / "light" / name).write_bytes(b"")
+    options = {"store": tmp_path / "store", "on_error": "skip", "max_failed": max_failed}
+    if is_borne:
+        assert extract(class_folder, tiny_extractor, **options).report.n_failed == 2
+        return
+    with pytest.raises(SourceError, match=r"of 14 that failed \(light/00.png: empty file\)"):
+        extract(class_folder, tiny_extractor, **options)
+    # Six dark ones are a batch of four, which is kept, and two that were under way.
+    assert FeatureStore(tmp_path / "store").entries()[0].n_samples >= 4
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"max_failed": 1},
+        {"max_failed": -1, "on_error": "skip"},
+        {"max_failed": 1.5, "on_error": "skip"},
+        {"max_failed": True, "on_error": "skip"},
+    ],
+)
+def test_a_limit_of_failures_that_means_nothing_is_refused(images, tiny_extractor, options):
+    with pytest.raises(SourceError, match="max_failed="):
+        extract(images, tiny_extractor, store=None, **options)
 
 
 def test_as_much_is_prepared_ahead_whatever_a_sample_takes():
