@@ -232,19 +232,19 @@ def store_info(
 
 @store_app.command("verify")
 def store_verify(*, store: Store = Path("cache"), as_json: AsJson = False) -> None:
-    """Check every byte; damaged shards are set aside and computed anew by the next extract."""
+    """Check every byte. What is damaged is set aside, and made anew by the next extract: exit 1."""
+    import dataclasses
+
     from featx.features.store import FeatureStore
 
-    rows = [
-        {
-            "directory": check.directory,
-            "n_shards": check.n_shards,
-            "n_samples": check.n_samples,
-            "damaged": list(check.damaged),
-        }
-        for check in FeatureStore(store).verify()
-    ]
-    print_rows(rows, as_json=as_json)
+    checks = FeatureStore(store).verify(verbose=1)
+    print_rows([dataclasses.asdict(check) for check in checks], as_json=as_json)
+    if not any(check.damaged for check in checks):
+        return
+    n_lost = sum(check.n_lost for check in checks)
+    what = f"{n_lost:,} rows are to be computed anew: run the same featx extract again"
+    typer.echo(what if n_lost else "no row is lost: what is missing is made anew as it is needed", err=True)
+    raise typer.Exit(1)
 
 
 @store_app.command("prune")

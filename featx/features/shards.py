@@ -18,10 +18,11 @@ import re
 import tempfile
 import warnings
 import weakref
-from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeAlias
 
 import h5py
 import numpy as np
@@ -38,6 +39,9 @@ SHARD_NAME = re.compile(r"(\d{6})-([0-9a-f]{64})\.h5")
 _SHARD_BYTES = 16 * 2**20
 _MAX_SHARD_ROWS = 1024
 _CACHED_SHARDS = 2
+
+# One thread digests a shard while another reads the next: more than two wait for the disk or for HDF5.
+_READERS = 2
 
 # What was verified when it was opened need not be read and verified again to be used: up to this size.
 _KEPT_BYTES = 32 * 2**20
@@ -85,17 +89,32 @@ class ShardSet:
         """How many rows to collect before a commit."""
         return max(1, min(_MAX_SHARD_ROWS, _SHARD_BYTES // (4 * self.spec.n_features)))
 
-    def refresh(self) -> list[str]:
-        """Take in the shards that are on disk; return the names of those that had to be set aside."""
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The shards in use."""
+        return tuple(self._shards)
+
+    def refresh(self, advance: Callable[[int], None] = lambda _: None) -> list[str]:
+        """Take in the shards that are on disk; return the names of those that had to be set aside.
+
+        Parameters
+        ----------
+        advance : callable
+            Told of each shard.
+        """
         for path in stale_temporaries(self.directory):
             path.unlink(missing_ok=True)
         damaged = []
+        known = set(self._shards)
         # Sorted, so that of two copies of a row every process takes the same.
-        for path in sorted(self.directory.glob("*.h5")):
-            if path.name in self._shards or not SHARD_NAME.fullmatch(path.name):
-                continue
+        paths = [
+            path
+            for path in sorted(self.directory.glob("*.h5"))
+            if path.name not in known and SHARD_NAME.fullmatch(path.name)
+        ]
+        for path, shard_read in _read_ahead(lambda path: self._read(path.name), paths):
             try:
-                features, digests = self._read(path.name)
+                features, digests = shard_read.result()
             except StoreMismatchError as error:
                 # Whole, and of use to whoever wrote it.
                 warnings.warn(f"{error}; not used", FeatxWarning, stacklevel=2)
@@ -107,6 +126,7 @@ class ShardSet:
             else:
                 shard = self._add(path.name, digests, replace=False)
                 self._keep(shard, features)
+            advance(1)
         return damaged
 
     def commit(
@@ -236,6 +256,20 @@ class ShardSet:
         # Blocks of rows are handed out without a copy.
         features.flags.writeable = False
         return features, digests
+
+
+_Read: TypeAlias = tuple[np.ndarray, list[str]]
+
+
+def _read_ahead(read: Callable[[Path], _Read], paths: Iterable[Path]) -> Iterator[tuple[Path, Future[_Read]]]:
+    """Every path with what reading it comes to, in order; a few are read ahead, and no more are held."""
+    ahead: deque[tuple[Path, Future[_Read]]] = deque()
+    with ThreadPoolExecutor(_READERS, thread_name_prefix="featx-shards") as pool:
+        for path in paths:
+            ahead.append((path, pool.submit(read, path)))
+            if len(ahead) > _READERS:
+                yield ahead.popleft()
+        yield from ahead
 
 
 def _as_slice(indices: np.ndarray) -> np.ndarray | slice:

@@ -26,7 +26,9 @@ from featx.errors import FeatxWarning, StoreError, StoreMismatchError
 from featx.features.fingerprint import KEY_DIGITS, ExtractionSpec
 from featx.features.graph_files import unused_graphs
 from featx.features.shards import SHARD_NAME, ShardSet
+from featx.features.verification import StoreCheck, n_rows_of, verify_extraction
 from featx.files import StrPath, atomic_write, cache_root, make_directory, set_aside, stale_temporaries
+from featx.progress import progress_bar
 
 # Fewer digits of a key could mean anything, and prune deletes what they mean.
 _MIN_KEY_DIGITS = 4
@@ -52,25 +54,6 @@ class StoreEntry:
     n_samples: int
     n_shards: int
     n_bytes: int
-
-
-@dataclass(frozen=True)
-class StoreCheck:
-    """What `FeatureStore.verify` found in one extraction.
-
-    Attributes
-    ----------
-    directory : Path
-    n_shards, n_samples : int
-        That are whole.
-    damaged : tuple of str
-        Shards that were set aside; their images will be embedded anew.
-    """
-
-    directory: Path
-    n_shards: int
-    n_samples: int
-    damaged: tuple[str, ...]
 
 
 class FeatureStore:
@@ -136,8 +119,8 @@ class FeatureStore:
             except (OSError, ValueError) as error:
                 warnings.warn(f"{path.parent} is not listed: {error}", FeatxWarning, stacklevel=2)
                 continue
-            shards = [shard for shard in path.parent.iterdir() if SHARD_NAME.fullmatch(shard.name)]
-            n_samples = sum(int(shard.name[:6]) for shard in shards)
+            shards = _shards_in(path.parent)
+            n_samples = sum(map(n_rows_of, shards))
             n_bytes = sum(file.stat().st_size for file in path.parent.iterdir())
             found.append(StoreEntry(path.parent, spec, n_samples, len(shards), n_bytes))
         return found
@@ -164,14 +147,26 @@ class FeatureStore:
             )
         return found[0]
 
-    def verify(self) -> list[StoreCheck]:
-        """Check every byte of every shard; damaged ones are set aside."""
-        checks = []
-        for entry in self.entries():
-            shards = ShardSet(entry.directory, entry.spec)
-            damaged = shards.refresh()
-            checks.append(StoreCheck(entry.directory, shards.n_shards, len(shards), tuple(damaged)))
-        return checks
+    def verify(self, *, verbose: int = 0) -> list[StoreCheck]:
+        """Check every byte; damaged files are set aside, and what they held is made anew when it is needed.
+
+        Parameters
+        ----------
+        verbose : int, default=0
+            1 shows a progress bar where stderr is a terminal.
+
+        Returns
+        -------
+        list of StoreCheck
+            One an extraction, sorted by folder.
+        """
+        folders = [path for path in self._folders() if _shards_in(path) or (path / "spec.json").exists()]
+        n_shards = sum(len(_shards_in(folder)) for folder in folders)
+        with progress_bar("Verifying", n_shards, verbose, "shards") as advance:
+            return [verify_extraction(folder, advance) for folder in folders]
+
+    def _folders(self) -> list[Path]:
+        return sorted(path for path in self.directory.glob("*") if path.is_dir())
 
     def prune(self, keys: Iterable[str] = (), *, dry_run: bool = False) -> list[Path]:
         """Delete extractions, and what damage and killed processes left behind.
@@ -202,6 +197,10 @@ class FeatureStore:
             else:
                 path.unlink(missing_ok=True)
         return doomed
+
+
+def _shards_in(directory: Path) -> list[str]:
+    return [path.name for path in directory.iterdir() if SHARD_NAME.fullmatch(path.name)]
 
 
 def _commit_spec(directory: Path, spec: ExtractionSpec) -> None:

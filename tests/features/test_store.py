@@ -20,6 +20,8 @@ from featx import (
     StoreMismatchError,
 )
 from featx.features import shards as shards_module
+from featx.features.engines import Graph
+from featx.features.graph_files import write_graph
 from featx.features.shards import ShardSet, _Reordered
 from tests.conftest import TINY
 
@@ -307,9 +309,48 @@ def test_verify_names_the_damage(store, spec):
     with pytest.warns(FeatxWarning):
         (check,) = store.verify()
     assert check.damaged == (victim.name,)
-    assert check.n_shards == 1
+    assert check.n_lost == int(victim.name[:6])
+    assert (check.n_shards, check.n_samples) == (1, 6 - check.n_lost)
+    assert check.backbone == spec.backbone
     (check,) = store.verify()
     assert check.damaged == ()
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "null", '{"version": 99}', ""])
+def test_verify_finds_a_damaged_spec_and_checks_the_shards_without_it(store, spec, content):
+    shards = store.open(spec)
+    commit(shards, 0, 4)
+    commit(shards, 4, 6)
+    (shards.directory / "spec.json").write_text(content)
+    victim = shard_files(store)[1]
+    victim.write_bytes(victim.read_bytes() + b" ")
+    with pytest.warns(FeatxWarning, match="set aside"):
+        (check,) = store.verify()
+    assert check.damaged == ("spec.json", victim.name)
+    assert (check.backbone, check.n_shards) == ("", 1)
+    assert len(store.open(spec)) == 6 - check.n_lost
+
+
+def test_verify_checks_what_stands_beside_the_shards(store, spec):
+    directory = store.open(spec).directory
+    graph = directory / write_graph(directory, Graph("onnx", b"graph", b"weights"))
+    assert store.verify()[0].damaged == ()
+    graph.write_bytes(graph.read_bytes()[:-1])
+    (directory / "engine-0123456789abcdef.json").write_text('{"name": ')
+    with pytest.warns(FeatxWarning, match="set aside"):
+        (check,) = store.verify()
+    assert check.damaged == ("engine-0123456789abcdef.json", graph.name)
+    assert check.n_lost == 0
+    assert not graph.exists()
+    assert len(store.prune()) == 2
+
+
+def test_what_cannot_be_read_now_is_no_damage(store, spec):
+    directory = store.open(spec).directory
+    (directory / "engine-0123456789abcdef.json").mkdir()
+    with pytest.raises(StoreError, match=r"engine-\w+\.json cannot be read: Is a directory"):
+        store.verify()
+    assert (directory / "engine-0123456789abcdef.json").exists()
 
 
 def test_prune_deletes_what_is_named_and_what_was_left_behind(store, spec):

@@ -1,0 +1,148 @@
+"""Every byte of a store against the digests in its names: what is whole, and what has to be made anew.
+
+A damaged file is set aside as ``.corrupt``, so that nothing uses it and nothing of it is lost. What a shard
+held is embedded anew by the next extraction of the same images; what else is kept beside shards saves time
+and is made anew as it is needed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from featx.errors import StoreCorruptError, StoreError
+from featx.features.fingerprint import ExtractionSpec
+from featx.features.graph_files import read_graph
+from featx.features.shards import SHARD_NAME, ShardSet
+from featx.files import read_verified, set_aside
+
+
+@dataclass(frozen=True)
+class StoreCheck:
+    """What was found in one extraction of a store.
+
+    Attributes
+    ----------
+    directory : Path
+    backbone : str
+        "" where the spec is damaged.
+    n_shards, n_samples : int
+        That are whole.
+    n_bytes : int
+        That were read.
+    damaged : tuple of str
+        Files that were set aside.
+    n_lost : int
+        Rows in them: the images that have to be embedded anew.
+    """
+
+    directory: Path
+    backbone: str
+    n_shards: int
+    n_samples: int
+    n_bytes: int
+    damaged: tuple[str, ...]
+    n_lost: int
+
+
+def verify_extraction(directory: Path, advance: Callable[[int], None] = lambda _: None) -> StoreCheck:
+    """Check every byte of one extraction; damaged files are set aside, with a warning each.
+
+    Parameters
+    ----------
+    directory : Path
+        Of a `FeatureStore`.
+    advance : callable
+        Told of each shard.
+
+    Returns
+    -------
+    StoreCheck
+
+    Examples
+    --------
+    >>> directory = getfixture("tmp_path")
+    >>> _ = (directory / "spec.json").write_text("{")
+    >>> import warnings
+    >>> with warnings.catch_warnings(action="ignore"):
+    ...     verify_extraction(directory).damaged
+    ('spec.json',)
+    """
+    n_bytes = sum(path.stat().st_size for path in directory.iterdir() if path.is_file())
+    damaged = [path.name for path in sorted(directory.iterdir()) if not _is_whole(path)]
+    spec_path = directory / "spec.json"
+    spec = ExtractionSpec.from_json(spec_path.read_text()) if spec_path.exists() else None
+    if spec is None:
+        # What they are shards of cannot be told, whether they are whole can.
+        shards, lost = _verified_names(directory, advance)
+    else:
+        opened = ShardSet(directory, spec)
+        lost = opened.refresh(advance)
+        shards = list(opened.names)
+    return StoreCheck(
+        directory=directory,
+        backbone="" if spec is None else spec.backbone,
+        n_shards=len(shards),
+        n_samples=sum(map(n_rows_of, shards)),
+        n_bytes=n_bytes,
+        damaged=(*damaged, *lost),
+        n_lost=sum(map(n_rows_of, lost)),
+    )
+
+
+def n_rows_of(name: str) -> int:
+    """Rows of a shard, by its name; none for the name of something else.
+
+    Examples
+    --------
+    >>> n_rows_of("000012-" + "0" * 64 + ".h5"), n_rows_of("spec.json")
+    (12, 0)
+    """
+    match = SHARD_NAME.fullmatch(name)
+    return int(match[1]) if match else 0
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether what stands beside the shards can be used; set aside where it cannot."""
+    parse = {".json": _parse_json, ".graph": read_graph}.get(path.suffix)
+    if parse is None:
+        return True
+    try:
+        parse(path)
+    except FileNotFoundError:
+        # Another process met the same damage, or pruned it.
+        return True
+    except (StoreCorruptError, ValueError) as error:
+        set_aside(path, f"{path} is damaged: {error}")
+        return False
+    except OSError as error:
+        raise StoreError(f"{path} cannot be read: {error.strerror}; mend that and try again") from error
+    return True
+
+
+def _parse_json(path: Path) -> None:
+    text = path.read_text()
+    json.loads(text)
+    if path.name == "spec.json":
+        try:
+            ExtractionSpec.from_json(text)
+        except StoreError as error:
+            raise StoreCorruptError(str(error)) from error
+
+
+def _verified_names(directory: Path, advance: Callable[[int], None]) -> tuple[list[str], list[str]]:
+    """Which shards are whole and which were set aside, by their digests alone."""
+    whole: list[str] = []
+    lost: list[str] = []
+    for path in sorted(directory.glob("*.h5")):
+        if match := SHARD_NAME.fullmatch(path.name):
+            try:
+                read_verified(path, match[2])
+                whole.append(path.name)
+            except StoreCorruptError as error:
+                set_aside(path, str(error))
+                lost.append(path.name)
+            advance(1)
+    return whole, lost
