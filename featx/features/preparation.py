@@ -16,7 +16,7 @@ import numpy as np
 from featx.checks import explain
 from featx.errors import DecodeError
 from featx.features.fingerprint import ExtractionSpec
-from featx.images.decoding import content_sha256, load_image
+from featx.images.decoding import content_sha256
 from featx.images.value_sources import cast_value, value_sha256
 from featx.images.view_loading import load_views
 from featx.images.views import ViewRecipe
@@ -79,8 +79,6 @@ class ImagePreparation(Preparation):
 
     def load(self, content: Any, sample_id: str, digest: str, views: Sequence[int]) -> list[np.ndarray]:
         """Some views of an image, uint8 of shape (height, width, 3)."""
-        if self.recipe is None:
-            return [load_image(content, self.input_size, sample_id)]
         return load_views(content, self.input_size, self.recipe, views, digest, sample_id=sample_id)
 
 

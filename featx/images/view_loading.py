@@ -14,7 +14,7 @@ from featx.images.views import ViewRecipe
 def load_views(
     content: Content,
     input_size: tuple[int, int],
-    recipe: ViewRecipe,
+    recipe: ViewRecipe | None,
     views: Sequence[int],
     image_sha256: str,
     *,
@@ -28,7 +28,8 @@ def load_views(
         An encoded image, or pixels.
     input_size : tuple of int
         (height, width), in pixels.
-    recipe : ViewRecipe
+    recipe : ViewRecipe or None
+        None where there is but the image itself, view 0.
     views : sequence of int
         View 0 is what `featx.images.decoding.load_image` gives, to the bit. The others are made of the
         whole image, also of a JPEG that is scaled for view 0.
@@ -55,7 +56,7 @@ def load_views(
     >>> bool((views[0][:, ::-1] == views[1]).all())
     True
     """
-    if not any(views):
+    if recipe is None or not any(views):
         return [load_image(content, input_size, sample_id) for _ in views]
     whole = decode_image(content, sample_id)
     is_same = not may_be_scaled(whole.shape[:2], input_size)
