@@ -4,8 +4,8 @@ HDF5 never writes to the disk itself: on a full disk it takes the interpreter do
 swallows single I/O errors. It writes into memory, or into the `featx.files.CommitFile` that
 `featx.files.atomic_writer` hands out, which keeps the first error until HDF5 is out of the way.
 
-Files from elsewhere are walked by a guard before any value is read, because a crafted file can make
-the HDF5 library read other files (CVE-2026-1669).
+Reading: a shard, whose every byte was checked against its name, is parsed where it is needed. Every other
+file is from elsewhere, and is parsed by a process of its own (`featx.foreign_hdf5`).
 """
 
 from __future__ import annotations
@@ -18,15 +18,7 @@ from typing import BinaryIO
 import h5py
 import numpy as np
 
-from featx.errors import FeatxError, StoreCorruptError, StoreError, printable
-from featx.files import StrPath, path_kind
-
 CHUNK_BYTES = 2**20
-
-# What a guarded file may hold. Other filters load plug-ins; deflate compresses at most 1,032 to 1.
-_FILTERS = {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32}
-_MAX_EXPANSION = 1100
-_MAX_DEPTH = 8
 
 
 @contextmanager
@@ -97,86 +89,3 @@ def fixed_strings(strings: list[str]) -> np.ndarray:
     encoded = [string.encode("utf-8", "backslashreplace") for string in strings]
     width = max([1, *map(len, encoded)])
     return np.array(encoded, dtype=h5py.string_dtype("utf-8", width))
-
-
-@contextmanager
-def open_foreign_hdf5(path: StrPath) -> Iterator[h5py.File]:
-    """Open an HDF5 file from anywhere, read-only, once a guard has walked all of it.
-
-    Refused are links, groups under two names, external storage, virtual datasets, filters that load
-    plug-ins, types other than numbers and strings, and datasets that claim more than their file holds.
-
-    Raises
-    ------
-    StoreError
-        When the file is absent, not HDF5, or holds something refused; the message says what.
-    StoreCorruptError
-        When it is damaged: now, or when a value is read while it is open.
-
-    Examples
-    --------
-    >>> path = getfixture("tmp_path") / "a.h5"
-    >>> from featx.files import atomic_writer
-    >>> with atomic_writer(path) as file, create_hdf5(file) as hdf5:
-    ...     add_dataset(hdf5, "features", (2,), np.float32)[:] = 1.0
-    >>> with open_foreign_hdf5(path) as hdf5:
-    ...     list(hdf5)
-    ['features']
-    """
-    if (kind := path_kind(path)) != "file":
-        what = {"absent": "does not exist", "unreachable": "cannot be reached"}.get(
-            kind, "is not a regular file"
-        )
-        raise StoreError(f"{path} {what}; expected an HDF5 file; check the path")
-    try:
-        # Nobody writes to a committed file, and HDF5's locks fail on many network file systems.
-        file = h5py.File(path, "r", locking=False)
-    except OSError as error:
-        message = f"{path} is not a readable HDF5 file ({error}); expected one; check the path"
-        raise StoreError(message) from error
-    with file:
-        try:
-            _guard_group(file, str(path), depth=0, visited=set())
-            yield file
-        except FeatxError:
-            raise
-        except (OSError, KeyError, RuntimeError, TypeError, ValueError) as error:
-            # What h5py makes of damage depends on where it is; to whoever opened the file it is one thing.
-            raise StoreCorruptError(f"{path} is damaged or incomplete: {error}") from error
-
-
-def _guard_group(group: h5py.Group, where: str, depth: int, visited: set[int]) -> None:
-    if depth > _MAX_DEPTH:
-        raise StoreError(f"{where} nests groups deeper than {_MAX_DEPTH}; refused")
-    address = h5py.h5o.get_info(group.id).addr
-    if address in visited:
-        # Cycles, and diamonds of which a few kilobytes hold more paths than anyone can walk.
-        raise StoreError(f"{where} holds the group {printable(group.name)} under two names; refused")
-    visited.add(address)
-    for name in group:
-        inner = printable(f"{where}:{group.name.rstrip('/')}/{name}")
-        if not isinstance(group.get(name, getlink=True), h5py.HardLink):
-            raise StoreError(f"{inner} is a link, which could lead to another file; refused")
-        item = group[name]
-        if isinstance(item, h5py.Group):
-            _guard_group(item, where, depth + 1, visited)
-        elif isinstance(item, h5py.Dataset):
-            _guard_dataset(item, inner)
-
-
-def _guard_dataset(dataset: h5py.Dataset, where: str) -> None:
-    if dataset.is_virtual or dataset.external:
-        raise StoreError(f"{where} keeps its values in another file; refused")
-    is_string = h5py.check_string_dtype(dataset.dtype) is not None
-    if dataset.dtype.kind not in "fiub" and not is_string:
-        raise StoreError(f"{where} has the type {dataset.dtype}, not numbers or strings; refused")
-    creation = dataset.id.get_create_plist()
-    filters = [creation.get_filter(index)[0] for index in range(creation.get_nfilters())]
-    # Deflated twice, a kilobyte can expand to a gigabyte.
-    if not set(filters) <= _FILTERS or len(set(filters)) < len(filters):
-        allowed = "deflate, shuffle and fletcher32, once each"
-        raise StoreError(f"{where} uses filters other than {allowed}; refused")
-    # An empty dataset has no size at all.
-    declared, stored = (dataset.size or 0) * dataset.dtype.itemsize, dataset.id.get_storage_size()
-    if declared > max(CHUNK_BYTES, stored * _MAX_EXPANSION):
-        raise StoreError(f"{where} claims {declared:,} bytes and stores {stored:,}; refused")

@@ -27,7 +27,9 @@ FOUNDATION = {
     "digests",
     "files",
     "folders",
+    "foreign_hdf5",
     "hdf5",
+    "hdf5_process",
     "progress",
     "views",
 }

@@ -39,7 +39,8 @@ from featx.features.precision_difference import PrecisionDifference
 from featx.features.rows import Rows, features_digest
 from featx.features.tap_names import choose_blocks, narrowed_spec
 from featx.files import StrPath, atomic_writer, check_target
-from featx.hdf5 import add_dataset, create_hdf5, fixed_strings, open_foreign_hdf5
+from featx.foreign_hdf5 import open_foreign_hdf5
+from featx.hdf5 import add_dataset, create_hdf5, fixed_strings
 from featx.images.base import UNLABELLED
 
 FORMAT_VERSION = 1

@@ -17,7 +17,7 @@ import numpy as np
 from featx.checks import explain
 from featx.errors import SourceError
 from featx.files import StrPath
-from featx.hdf5 import open_foreign_hdf5
+from featx.foreign_hdf5 import open_foreign_hdf5
 from featx.images.array_sources import check_layout, check_value_range, to_uint8_rgb
 from featx.images.base import ImageSource, RawImage, failing
 
@@ -36,7 +36,7 @@ class HDF5Source(ImageSource):
     Parameters
     ----------
     path : path-like
-        The file. It is checked before any value is read: see `featx.hdf5.open_foreign_hdf5`.
+        The file. It is checked before any value is read: see `featx.foreign_hdf5.open_foreign_hdf5`.
     images : str, default="images"
         Name of the dataset of images, (n_samples, height, width[, 1 or 3]).
     labels : str, default="labels"
@@ -161,7 +161,7 @@ def open_rows(path: StrPath, name: str, labels: str) -> tuple[HDF5Rows, np.ndarr
                     received, remedy = f"{path}, a file of features", "pass the images themselves"
                 raise SourceError(explain(received, f"a dataset {wanted!r}", remedy))
         values = _labels_in_hdf5(file[labels]) if is_labelled else None
-        return HDF5Rows(path, name, file[name].shape, file[name].dtype), values
+        return HDF5Rows(path, name, file[name].shape or (), file[name].dtype), values
 
 
 def _version(path: StrPath) -> tuple[int, ...] | None:
@@ -194,5 +194,5 @@ def _read_rows(dataset: Any, start: int, stop: int) -> Rows:
 
 
 def _labels_in_hdf5(dataset: Any) -> np.ndarray:
-    is_string = dataset.dtype.kind in "SO"
-    return np.asarray(dataset.asstr("utf-8")[()] if is_string else dataset[()])
+    labels = dataset[()]
+    return np.char.decode(labels, "utf-8") if labels.dtype.kind == "S" else labels
