@@ -24,7 +24,7 @@ from featx.errors import FeatxError, StoreCorruptError, StoreError
 from featx.files import StrPath, path_kind
 
 # A damaged index can make HDF5 loop for ever; an honest request takes milliseconds of processor time.
-_CPU_S = 4.0
+_CPU_S = 2.0
 # The disk under it may be slow, or asleep.
 _TIMEOUT_S = 60.0
 _MAX_BYTES = 2 * 2**30
@@ -54,8 +54,8 @@ class _Reader:
                 answer, content = self._own_child().request({"path": path, **header})
             except ChildError as error:
                 reason = error.reason.replace("died (SIGVTALRM)", f"took longer than {_CPU_S:g} s")
-                message = f"{path} is damaged, or made to do harm: reading it as HDF5 {reason}"
-                raise StoreCorruptError(message) from error
+                message = f"{path} is damaged, or made to do harm: reading it as HDF5 {reason}; refused"
+                raise StoreError(message) from error
         if "refused" in answer:
             kind = StoreCorruptError if answer.get("is_damaged") else StoreError
             raise kind(str(answer["refused"]))
@@ -190,7 +190,8 @@ def open_foreign_hdf5(path: StrPath) -> Iterator[ForeignFile]:
     Raises
     ------
     StoreError
-        When the file is absent, not HDF5, or holds something refused; the message says what.
+        When the file is absent, not HDF5, holds something refused, or ends the process that reads it; the
+        message says what.
     StoreCorruptError
         When it is damaged: now, or when a value is read while it is open.
 

@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from featx.checks import explain
-from featx.errors import SourceError
+from featx.errors import SourceError, StoreCorruptError
 from featx.files import StrPath
 from featx.foreign_hdf5 import open_foreign_hdf5
 from featx.images.array_sources import check_layout, check_value_range, to_uint8_rgb
@@ -185,7 +185,7 @@ def _end_of_block(dataset: Any, begin: int, stop: int) -> int:
 def _read_rows(dataset: Any, start: int, stop: int) -> Rows:
     try:
         return list(np.asarray(dataset[start:stop]))
-    except OSError as error:
+    except StoreCorruptError as error:
         # A damaged chunk costs the samples in it, not its neighbours.
         if stop - start == 1:
             return [f"cannot be read: {error}"]

@@ -9,7 +9,7 @@ _HEAD_BYTES = 2048
 
 
 def mutant(whole: bytes, seed: int) -> bytes:
-    """The bytes of a file with a bit, a byte, a number or a block changed, a block repeated, or its end cut off."""
+    """The bytes of a file with a bit, a byte, a number or a block changed, or its end cut off."""
     rng = np.random.default_rng(seed)
     changed = bytearray(whole)
     end = min(_HEAD_BYTES, len(whole)) if rng.random() < 0.5 else len(whole)

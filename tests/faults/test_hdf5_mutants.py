@@ -70,7 +70,7 @@ def test_a_changed_feature_file_gives_what_was_saved_or_an_error(features, tmp_p
     assert n_refused > 0.7 * n_mutants
 
 
-@count(100, 2_000)
+@count(50, 1_000)
 @pytest.mark.protocol("T6", "P6 P21", "changed shards")
 def test_a_changed_shard_is_set_aside(features, tmp_path, ledger, n_mutants, tiny_extractor):
     spec = tiny_extractor.fit().spec_
