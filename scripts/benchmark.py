@@ -7,6 +7,7 @@
     .venv/bin/python scripts/benchmark.py views                    # 4 views, 8; runs that are killed
     KERAS_BACKEND=jax .venv/bin/python scripts/benchmark.py gpu    # ResNet50 on this backend's device
     .venv/bin/python scripts/benchmark.py memory                   # peak memory, 1,000 against 20,000 images
+    .venv/bin/python scripts/benchmark.py store                    # durable commits, and verifying
     .venv/bin/python scripts/benchmark.py startup                  # featx --help, import featx
     .venv/bin/python scripts/benchmark.py search                   # GridSearchCV beside the head search
     .venv/bin/python scripts/benchmark.py search-memory            # a linear search of 1,000,000 rows
@@ -43,6 +44,7 @@ from benchmark_features import (
 )
 from benchmark_search import benchmark_rank, benchmark_search, benchmark_search_memory
 from benchmark_sides import ROOT, measure, timed
+from benchmark_store import benchmark_store
 from benchmark_tables import draw_bars, table_lines
 
 
@@ -204,6 +206,7 @@ MEASURES: dict[str, Callable[[argparse.Namespace], list[dict[str, Any]]]] = {
     "precision": lambda options: benchmark_precision(*solar_cells(), min(options.images, N_COMPARED)),
     "views": lambda options: benchmark_views(min(options.images, 1_000), options.rounds),
     "memory": lambda _: benchmark_memory(),
+    "store": lambda options: benchmark_store(min(options.images, 3_000), options.rounds),
     "startup": lambda options: benchmark_startup(options.rounds),
     "search": lambda options: benchmark_search(run, *solar_features(), options.rounds),
     "search-memory": lambda options: benchmark_search_memory(run, options.rows),
