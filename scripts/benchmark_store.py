@@ -38,7 +38,7 @@ def benchmark_store(n_images: int, n_rounds: int) -> list[dict[str, Any]]:
 def _without_sync() -> Iterator[None]:
     """What a power cut costs everything: no write waits for the disk."""
     sync = os.fsync
-    os.fsync = lambda descriptor: None  # noqa: ARG005 - the signature of fsync
+    os.fsync = lambda fd: None  # noqa: ARG005 - the signature of fsync
     try:
         yield
     finally:

@@ -1,6 +1,6 @@
 """Real processes, really killed: what was committed is there, and the file comes out the same.
 
-The default run kills a handful of times; ``scripts/test -m faults`` kills two hundred.
+The default run kills a handful of times; ``scripts/faults`` kills many times more.
 """
 
 from __future__ import annotations
