@@ -6,6 +6,8 @@ import signal
 import sys
 import time
 
+from featx.images import decoder_process
+
 
 def echo(settings):
     """Answers with what it was sent."""
@@ -90,6 +92,25 @@ MISDEEDS = {
 }
 
 
-def modules(_settings):
-    """Answers with what it has imported."""
-    return lambda _header, _content: ({"modules": sorted(sys.modules)}, [])
+def fragile_decoder(settings):
+    """The real decoder, but for images whose file ends with the name of a misdeed."""
+    decode = decoder_process.serve(settings)
+
+    def handle(header, content):
+        for deed in ("crash", "hoard", "spin", "raise"):
+            if content.endswith(deed.encode()):
+                return MISDEEDS[deed](content)
+        return decode(header, content)
+
+    return handle
+
+
+def decoder_modules(settings):
+    """What the real decoder has imported once it has decoded."""
+    decode = decoder_process.serve(settings)
+
+    def handle(header, content):
+        decode(header, content)
+        return {"error": " ".join(sys.modules)}, []
+
+    return handle

@@ -155,17 +155,6 @@ def test_without_an_interpreter_there_is_one_plain_error(monkeypatch):
         Child("tests.children:echo", {}, timeout_s=1, max_bytes=MB).request({})
 
 
-def test_a_child_needs_no_framework():
-    code = (
-        "import json; from featx.child import Child\n"
-        "child = Child('tests.children:modules', {}, timeout_s=10, max_bytes=2**26)\n"
-        "print(json.dumps(child.request({})[0]['modules'])); child.close()"
-    )
-    finished = run_python(code)
-    assert finished.returncode == 0, finished.stderr
-    assert not {"numpy", "tensorflow", "keras", "sklearn", "h5py", "subprocess"} & set(eval(finished.stdout))
-
-
 def test_a_script_without_a_main_guard_runs_once(tmp_path):
     script = tmp_path / "script.py"
     # What stands beside the script is found by it alone, and shadows nothing in the child while it starts.
