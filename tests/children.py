@@ -55,6 +55,13 @@ def _spin(_content):
     ctypes.pythonapi.sleep(60)
 
 
+def _work(_content):
+    end = time.process_time() + 0.4
+    while time.process_time() < end:
+        pass
+    return {}, []
+
+
 def _leave(_content):
     os._exit(3)
 
@@ -83,6 +90,7 @@ MISDEEDS = {
     "stop": _signal_itself(signal.SIGSTOP),
     "hoard": _hoard,
     "spin": _spin,
+    "work": _work,
     "leave": _leave,
     "raise": _raise,
     "chatter": _chatter,

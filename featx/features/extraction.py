@@ -82,8 +82,8 @@ def extract(
         one.
     isolate : bool, default=False
         Decode image files in child processes, one a thread: an image that crashes its decoder, keeps it
-        for more than 10 s or takes more than 2,048 MB fails like any other that cannot be used, and the
-        run goes on. Features are the same to the bit.
+        busy for more than 10 s or takes more than 2,048 MB fails like any other that cannot be used, and
+        the run goes on. Features are the same to the bit; the cost is in `featx.images.isolation`.
 
     Returns
     -------

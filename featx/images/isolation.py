@@ -4,6 +4,13 @@ Each thread that decodes has a child at work (`featx.child`), which runs `featx.
 pixels are those of `featx.images.view_loading.load_views`, to the bit: the same code makes them. What a child
 cannot do is the image's failure, with a reason: its decoder "died (SIGSEGV)", "took longer than 10 s" or
 "needed more than 2,048 MB"; a new child takes its place.
+
+The limits leave room for the largest image that featx takes: 50 megapixels and four views needed 508 MB as
+JPEG, 953 MB as PNG with transparency, 1,334 MB as lossless WebP, and up to 5 s. A child holds 39 MB and has
+its first image after 0.1 s. It costs a third of a millisecond of a processor an image: 2,000 JPEGs of 300 x
+300 pixels took 1.9 s of processor time in threads and 2.5 s in children (0.4 s of them here), in an extraction
+with efficientnet_lite0 15.8 s and 16.6 s in the mean of three, with the same rows to the bit. Against a decoder
+that is taken over, rather than one that fails, a child of the same user is no protection.
 """
 
 from __future__ import annotations
@@ -18,7 +25,7 @@ from featx.child import Child, ChildError
 from featx.errors import DecodeError
 from featx.images.views import ViewRecipe
 
-#: Longest that one image and its views may take, of wall-clock time.
+#: Longest that one image and its views may take; waiting for a processor is not counted.
 DECODE_TIMEOUT_S = 10.0
 #: Most memory that one image and its views may take.
 DECODE_MAX_BYTES = 2 * 2**30
