@@ -6,10 +6,10 @@ cannot do is the image's failure, with a reason: its decoder "died (SIGSEGV)", "
 "needed more than 2,048 MB"; a new child takes its place.
 
 The limits leave room for the largest image that featx takes: 50 megapixels and four views needed 508 MB as
-JPEG, 953 MB as PNG with transparency, 1,334 MB as lossless WebP, and up to 5 s. A child holds 39 MB and has
-its first image after 0.1 s. It costs a third of a millisecond of a processor an image: 2,000 JPEGs of 300 x
-300 pixels took 1.9 s of processor time in threads and 2.5 s in children (0.4 s of them here), in an extraction
-with efficientnet_lite0 15.8 s and 16.6 s in the mean of three, with the same rows to the bit. Against a decoder
+JPEG, 953 MB as PNG with transparency, 1,334 MB as lossless WebP, and 1.2 to 3.4 s of a processor. A child
+holds 39 MB and has its first image after 0.1 s. Each image costs 0.4 ms of a processor more: 2,000 JPEGs of
+300 x 300 pixels took 1.9 s in threads and 2.7 s in children, 0.5 s of it here; embedded with
+efficientnet_lite0, 15.7 s and 16.6 s in the mean of three, with the same rows to the bit. Against a decoder
 that is taken over, rather than one that fails, a child of the same user is no protection.
 """
 
