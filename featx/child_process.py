@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 FRAME = struct.Struct("<cQQ")
 REQUEST, REPLY, FAILED, OUT_OF_MEMORY = b"?", b"=", b"!", b"m"
 
-# How much later than its parent a child ends itself.
-_GRACE_S = 1.0
+# How many times its limit a request may last where the child waits for a processor; then it ends itself.
+PATIENCE = 6
 
 
 def frame(kind: bytes, header: Mapping[str, Any], content: Iterable[Buffer]) -> list[Buffer]:
@@ -69,7 +69,7 @@ def _answer_all(requests: BinaryIO, replies: BinaryIO) -> None:
     _send(replies, REPLY, {})
     while (request := _next_request(requests)) is not None:
         # A parent that is gone cannot end a child that hangs.
-        signal.setitimer(signal.ITIMER_REAL, start["timeout_s"] + _GRACE_S)
+        signal.setitimer(signal.ITIMER_REAL, PATIENCE * start["timeout_s"] + 1)
         header, content = handle(*request)
         signal.setitimer(signal.ITIMER_REAL, 0)
         _send(replies, REPLY, header, *content)

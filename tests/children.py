@@ -6,6 +6,8 @@ import signal
 import sys
 import time
 
+from featx.images import decoder_process
+
 
 def echo(settings):
     """Answers with what it was sent."""
@@ -53,6 +55,13 @@ def _spin(_content):
     ctypes.pythonapi.sleep(60)
 
 
+def _work(_content):
+    end = time.process_time() + 0.4
+    while time.process_time() < end:
+        pass
+    return {}, []
+
+
 def _leave(_content):
     os._exit(3)
 
@@ -81,6 +90,7 @@ MISDEEDS = {
     "stop": _signal_itself(signal.SIGSTOP),
     "hoard": _hoard,
     "spin": _spin,
+    "work": _work,
     "leave": _leave,
     "raise": _raise,
     "chatter": _chatter,
@@ -90,6 +100,25 @@ MISDEEDS = {
 }
 
 
-def modules(_settings):
-    """Answers with what it has imported."""
-    return lambda _header, _content: ({"modules": sorted(sys.modules)}, [])
+def fragile_decoder(settings):
+    """The real decoder, but for images whose file ends with the name of a misdeed."""
+    decode = decoder_process.serve(settings)
+
+    def handle(header, content):
+        for deed in ("crash", "hoard", "spin", "raise"):
+            if content.endswith(deed.encode()):
+                return MISDEEDS[deed](content)
+        return decode(header, content)
+
+    return handle
+
+
+def decoder_modules(settings):
+    """What the real decoder has imported once it has decoded."""
+    decode = decoder_process.serve(settings)
+
+    def handle(header, content):
+        decode(header, content)
+        return {"error": " ".join(sys.modules)}, []
+
+    return handle

@@ -117,6 +117,10 @@ def extract(
         float | None, typer.Option(help="With --on-error skip: most images that may fail, or their share.")
     ] = None,
     workers: Workers = None,
+    isolate: Annotated[
+        bool,
+        typer.Option("--isolate", help="Decode in child processes: one that dies or stalls fails one image."),
+    ] = False,
     path_column: PathColumn = None,
     label_column: LabelColumn = None,
     group_column: GroupColumn = None,
@@ -164,6 +168,7 @@ def extract(
         on_error=on_error,  # type: ignore[arg-type]
         max_failed=max_failed,
         workers=workers,
+        isolate=isolate,
         verbose=1,
     )
     if out is not None:

@@ -21,7 +21,7 @@ from featx.features.engines import available_cpus
 from featx.features.feature_set import DTYPES, Dtype, FeatureSet
 from featx.features.pipeline import decode_ahead
 from featx.features.precision_difference import PrecisionDifference
-from featx.features.preparation import Preparation
+from featx.features.preparation import Preparation, isolated
 from featx.features.recipe import ExtractionRecipe
 from featx.features.rows import Rows
 from featx.features.run import ExtractionRun
@@ -49,6 +49,7 @@ def extract(
     verbose: int = 0,
     measure_precision: bool = True,
     max_failed: float | None = None,
+    isolate: bool = False,
 ) -> FeatureSet:
     """Embed every image of a source, taking from the store what is there.
 
@@ -79,6 +80,10 @@ def extract(
         Failures to bear with ``on_error="skip"``: a number of samples, or a float below 1 as their share
         of the source. One more stops the run, which keeps what is computed. By default all may fail but
         one.
+    isolate : bool, default=False
+        Decode image files in child processes, one a thread: an image that crashes its decoder, keeps it
+        busy for more than 10 s or takes more than 2,048 MB fails like any other that cannot be used, and
+        the run goes on. Features are the same to the bit; the cost is in `featx.images.isolation`.
 
     Returns
     -------
@@ -112,8 +117,8 @@ def extract(
     if not hasattr(chosen, "spec_"):
         chosen = type(chosen)(**chosen.parameters()).fit()
     source = chosen.source_of(source)
-    spec, preparation = chosen.spec_, chosen.preparation
-    with _opened(store) as opened:
+    spec = chosen.spec_
+    with _opened(store) as opened, isolated(chosen.preparation, isolate) as preparation:
         shards = opened.open(spec.of_one_view(), resume=resume)
         request = EngineRequest(
             chosen.engine,
@@ -133,7 +138,7 @@ def extract(
             run.execute(samples, advance)
         features = _feature_set(source, run, chosen, dtype)
         if measure_precision and spec.precision != "float32":
-            features.difference = _difference(source, run, chosen, request)
+            features.difference = _difference(source, run, preparation, request)
         features.report = run.report(perf_counter() - started, spec.n_views)
         if store is None:
             # The store vanishes with this block.
@@ -196,7 +201,7 @@ def _feature_set(
 
 
 def _difference(
-    source: ImageSource, run: ExtractionRun, chosen: ExtractionRecipe, request: EngineRequest
+    source: ImageSource, run: ExtractionRun, preparation: Preparation, request: EngineRequest
 ) -> PrecisionDifference:
     started = perf_counter()
     digests = {index: str(digest) for index, digest in enumerate(run.digests) if index not in run.failures}
@@ -205,7 +210,7 @@ def _difference(
         return run.shards.reader(images)(0, len(images))
 
     difference = precision_difference(
-        Embedded(source, digests, chosen.preparation, read_features),
+        Embedded(source, digests, preparation, read_features),
         run.shards.directory,
         request.precision,
         partial(reference_engine, request),

@@ -8,7 +8,8 @@ whatever sample, run or number of views it belongs to.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from featx.checks import explain
 from featx.errors import DecodeError
 from featx.features.fingerprint import ExtractionSpec
 from featx.images.decoding import content_sha256
+from featx.images.isolation import DecoderPool
 from featx.images.value_sources import cast_value, value_sha256
 from featx.images.view_loading import load_views
 from featx.images.views import ViewRecipe
@@ -82,6 +84,28 @@ class ImagePreparation(Preparation):
         return load_views(content, self.input_size, self.recipe, views, digest, sample_id=sample_id)
 
 
+class IsolatedPreparation(ImagePreparation):
+    """Images, those that are encoded being decoded in child processes.
+
+    Parameters
+    ----------
+    images : ImagePreparation
+        What to do with them; the pixels are the same.
+    decoders : DecoderPool
+    """
+
+    def __init__(self, images: ImagePreparation, decoders: DecoderPool) -> None:
+        super().__init__(images.input_size, images.recipe, images.n_views)
+        self.decoders = decoders
+
+    def load(self, content: Any, sample_id: str, digest: str, views: Sequence[int]) -> list[np.ndarray]:
+        """Some views of an image, uint8 of shape (height, width, 3)."""
+        if isinstance(content, bytes):
+            return self.decoders.load(content, views, digest, sample_id=sample_id)
+        # Pixels have no decoder.
+        return super().load(content, sample_id, digest, views)
+
+
 class ArrayPreparation(Preparation):
     """Arrays of one shape, as they are.
 
@@ -142,3 +166,23 @@ def preparation_of(spec: ExtractionSpec, vocabulary_size: int | None = None) -> 
     recipe = ViewRecipe(spec.views, spec.view_seed or 0) if spec.views else None
     height, width = spec.input_size
     return ImagePreparation((height, width), recipe, spec.n_views)
+
+
+@contextmanager
+def isolated(preparation: Preparation, isolate: bool) -> Iterator[Preparation]:  # noqa: FBT001 - what it is about
+    """A preparation that decodes in child processes while the block lasts, where that is asked for.
+
+    Arrays are as they are: nothing of them is decoded.
+
+    Examples
+    --------
+    >>> from featx.images.decoding import reference_image
+    >>> with isolated(ImagePreparation((8, 6), None, 1), True) as preparation:
+    ...     preparation.load(reference_image("rotated.jpg"), "rotated.jpg", "0" * 64, [0])[0].shape
+    (8, 6, 3)
+    """
+    if not isolate or not isinstance(preparation, ImagePreparation):
+        yield preparation
+        return
+    with DecoderPool(preparation.input_size, preparation.recipe) as decoders:
+        yield IsolatedPreparation(preparation, decoders)

@@ -282,3 +282,13 @@ def test_usage_errors_exit_with_two(featx):
 def test_every_command_has_help(featx):
     for command in ("demo", "backbones", "extract", "search", "evaluate", "predict", "rank", "store"):
         assert "Usage" in featx(command, "--help").stdout
+
+
+def test_extract_isolates_decoders_where_that_is_asked_for(featx, folder, monkeypatch):
+    monkeypatch.setattr("featx.images.isolation._TARGET", "tests.children:fragile_decoder")
+    marked = next(folder.rglob("*.jpg"))
+    marked.write_bytes(marked.read_bytes() + b"crash")
+    command = ("extract", folder, "--backbone", TINY, "--isolate")
+    assert "its decoder died (SIGSEGV)" in featx.fails(*command)
+    found = featx.json(*command, "--on-error", "skip")
+    assert [each["reason"] for each in found["failed"]] == ["its decoder died (SIGSEGV)"]
