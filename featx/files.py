@@ -37,6 +37,9 @@ StrPath: TypeAlias = str | os.PathLike[str]
 TEMPORARY_PATTERN = re.compile(r"\.featx-(\d{1,9})-[0-9a-f]{32}\.tmp")
 TEMPORARY_MAX_AGE_S = 3600
 
+_TICK_S = 0.02
+_CHANGED = "the file changed while it was read"
+
 
 def cache_root(store: StrPath = "cache") -> Path:
     """The folder that holds features, weights and reports.
@@ -353,7 +356,7 @@ def read_regular_file(path: StrPath, max_bytes: int) -> bytes:
     # O_NONBLOCK: opening a pipe that nobody writes to would otherwise wait for ever.
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
-        before = os.fstat(descriptor)
+        before = _settled(descriptor)
         if stat.S_ISDIR(before.st_mode):
             raise IsADirectoryError(errno.EISDIR, "a folder, not a file")
         if not stat.S_ISREG(before.st_mode):
@@ -368,8 +371,21 @@ def read_regular_file(path: StrPath, max_bytes: int) -> bytes:
     finally:
         os.close(descriptor)
     if (len(data), after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
-        raise OSError(errno.EAGAIN, "the file changed while it was read")
+        raise OSError(errno.EAGAIN, _CHANGED)
     return data
+
+
+def _settled(descriptor: int) -> os.stat_result:
+    """What a file is, once its time of change would tell of any further one.
+
+    The clock of a file system ticks every 1 to 10 ms: two changes within a tick look like one.
+    """
+    found = os.fstat(descriptor)
+    if stat.S_ISREG(found.st_mode) and 0 <= time.time_ns() - found.st_mtime_ns < _TICK_S * 1e9:
+        time.sleep(_TICK_S)
+        if os.fstat(descriptor).st_mtime_ns != found.st_mtime_ns:
+            raise OSError(errno.EAGAIN, _CHANGED)
+    return found
 
 
 def read_verified(path: Path, sha256: str) -> bytes:

@@ -241,7 +241,11 @@ def _fetch_file(folders: _RealFolders, path: str, sample_id: str) -> bytes:
     try:
         return folders.read(path)
     except (OSError, ValueError) as error:
-        raise DecodeError(sample_id, getattr(error, "strerror", None) or str(error)) from error
+        reason = getattr(error, "strerror", None) or str(error)
+        if getattr(error, "errno", None) == errno.ENXIO:
+            # What the system calls a socket that one tries to open, or a device that is not there.
+            reason = f"not a regular file (a socket or device: {reason})"
+        raise DecodeError(sample_id, reason) from error
 
 
 class _Scan:
