@@ -19,7 +19,7 @@ PACKAGE = ROOT / "featx"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 # Stages from the bottom up: what of featx each may import besides itself.
-FOUNDATION = {"errors", "checks", "digests", "files", "folders", "hdf5", "progress", "views"}
+FOUNDATION = {"errors", "checks", "digests", "files", "folders", "hdf5", "progress", "reading", "views"}
 STAGES = {
     "foundation": set(),
     "images": {"foundation"},

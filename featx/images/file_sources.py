@@ -20,9 +20,10 @@ import numpy as np
 
 from featx.checks import explain, suggest
 from featx.errors import DecodeError, SourceError, printable
-from featx.files import StrPath, path_kind, read_regular_file
+from featx.files import StrPath, path_kind
 from featx.images.base import UNLABELLED, ImageSource, RawImage, encode_labels
 from featx.images.decoding import MAX_FILE_BYTES
+from featx.reading import read_regular_file
 
 #: Names that mark a file as an image. Those of formats that are not read stand here too: such a file
 #: is reported as a sample that failed, not passed over.
@@ -241,11 +242,7 @@ def _fetch_file(folders: _RealFolders, path: str, sample_id: str) -> bytes:
     try:
         return folders.read(path)
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        if getattr(error, "errno", None) == errno.ENXIO:
-            # What the system calls a socket that one tries to open, or a device that is not there.
-            reason = f"not a regular file (a socket or device: {reason})"
-        raise DecodeError(sample_id, reason) from error
+        raise DecodeError(sample_id, getattr(error, "strerror", None) or str(error)) from error
 
 
 class _Scan:
