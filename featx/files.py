@@ -324,54 +324,6 @@ def _write_failure(path: Path, error: OSError) -> str:
 # ---------------------------------------------------------------------------------------- reading
 
 
-def read_regular_file(path: StrPath, max_bytes: int) -> bytes:
-    """Read a file that is a regular file, of bounded size, and holds still while it is read.
-
-    Parameters
-    ----------
-    path : path-like
-        The file; a symbolic link in its last part is refused, so resolve links that are allowed.
-    max_bytes : int
-        Largest size accepted, in bytes.
-
-    Returns
-    -------
-    bytes
-
-    Raises
-    ------
-    OSError
-        With a reason in plain words: not there, a folder, a pipe, too large, changed while read.
-
-    Examples
-    --------
-    >>> path = getfixture("tmp_path") / "a.bin"
-    >>> atomic_write(path, b"123")
-    >>> read_regular_file(path, max_bytes=10)
-    b'123'
-    """
-    # O_NONBLOCK: opening a pipe that nobody writes to would otherwise wait for ever.
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
-    try:
-        before = os.fstat(descriptor)
-        if stat.S_ISDIR(before.st_mode):
-            raise IsADirectoryError(errno.EISDIR, "a folder, not a file")
-        if not stat.S_ISREG(before.st_mode):
-            raise OSError(errno.EINVAL, "not a regular file (a pipe, socket or device)")
-        if before.st_size > max_bytes:
-            raise OSError(errno.EFBIG, f"{before.st_size:,} bytes are more than the limit of {max_bytes:,}")
-        # One byte more tells whether it has grown; some network file systems give less than is asked for.
-        data = os.read(descriptor, before.st_size + 1)
-        while len(data) < before.st_size and (more := os.read(descriptor, before.st_size + 1 - len(data))):
-            data += more
-        after = os.fstat(descriptor)
-    finally:
-        os.close(descriptor)
-    if (len(data), after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
-        raise OSError(errno.EAGAIN, "the file changed while it was read")
-    return data
-
-
 def read_verified(path: Path, sha256: str) -> bytes:
     """Read one of our own immutable files and check every byte before anyone parses it.
 

@@ -31,6 +31,7 @@ FOUNDATION = {
     "hdf5",
     "hdf5_process",
     "progress",
+    "reading",
     "views",
 }
 STAGES = {

@@ -4,7 +4,6 @@ import errno
 import os
 import re
 import signal
-import socket
 import stat
 import subprocess
 import sys
@@ -25,13 +24,12 @@ from featx.files import (
     check_target,
     make_directory,
     path_kind,
-    read_regular_file,
     read_verified,
     set_aside,
     sha256_hex,
     stale_temporaries,
 )
-from tests.contracts import NOBODY, run_python, time_limit, unprivileged
+from tests.contracts import NOBODY, run_python, unprivileged
 
 OLD, NEW = b"old" * 1000, b"new" * 5000
 
@@ -393,101 +391,6 @@ def test_what_another_process_has_set_aside_already_is_let_be(target):
 
 
 # ----------------------------------------------------------------------------------------- reading
-
-
-def test_a_regular_file_is_read_up_to_the_limit(target):
-    assert read_regular_file(target, max_bytes=len(OLD)) == OLD
-    with pytest.raises(OSError, match=r"3,000 bytes are more than the limit of 2,999"):
-        read_regular_file(target, max_bytes=len(OLD) - 1)
-
-
-def test_an_empty_file_is_read(tmp_path):
-    (tmp_path / "empty").touch()
-    assert read_regular_file(tmp_path / "empty", max_bytes=0) == b""
-
-
-def test_a_file_that_comes_in_parts_is_read_whole(target, monkeypatch):
-    original = os.read
-    monkeypatch.setattr(os, "read", lambda descriptor, n_bytes: original(descriptor, min(n_bytes, 700)))
-    assert read_regular_file(target, max_bytes=len(OLD)) == OLD
-
-
-def test_a_file_that_grows_while_it_is_read_is_refused(target, monkeypatch):
-    original = os.fstat
-
-    def fstat_then_grow(descriptor):
-        found = original(descriptor)
-        with target.open("ab") as file:
-            file.write(b"more")
-        return found
-
-    monkeypatch.setattr(os, "fstat", fstat_then_grow)
-    with pytest.raises(OSError, match="changed while it was read"):
-        read_regular_file(target, max_bytes=10_000)
-
-
-def test_a_huge_file_is_refused_unread(tmp_path):
-    path = tmp_path / "huge"
-    with path.open("wb") as file:
-        file.truncate(2**40)
-    with time_limit(5), pytest.raises(OSError, match="1,099,511,627,776 bytes are more than"):
-        read_regular_file(path, max_bytes=2**20)
-
-
-def test_a_pipe_is_refused_at_once(tmp_path):
-    os.mkfifo(tmp_path / "pipe.jpg")
-    with time_limit(5), pytest.raises(OSError, match="not a regular file"):
-        read_regular_file(tmp_path / "pipe.jpg", max_bytes=10)
-
-
-@pytest.mark.parametrize("device", ["/dev/zero", "/dev/null"])
-def test_a_device_is_refused_at_once(device):
-    with time_limit(5), pytest.raises(OSError, match="not a regular file"):
-        read_regular_file(device, max_bytes=10)
-
-
-def test_a_socket_is_refused(tmp_path, monkeypatch):
-    # The name of a socket may not be longer than 107 bytes: bind it from within the folder.
-    monkeypatch.chdir(tmp_path)
-    with socket.socket(socket.AF_UNIX) as server:
-        server.bind("socket.jpg")
-        with time_limit(5), pytest.raises(OSError, match=r"."):
-            read_regular_file("socket.jpg", max_bytes=10)
-
-
-def test_a_folder_is_refused(tmp_path):
-    with pytest.raises(IsADirectoryError, match="a folder, not a file"):
-        read_regular_file(tmp_path, max_bytes=10)
-
-
-def test_a_link_is_not_followed(target):
-    link = target.with_name("link")
-    link.symlink_to(target)
-    with pytest.raises(OSError, match=os.strerror(errno.ELOOP)):
-        read_regular_file(link, max_bytes=10_000)
-
-
-def test_a_missing_file_is_a_file_not_found(tmp_path):
-    with pytest.raises(FileNotFoundError):
-        read_regular_file(tmp_path / "none", max_bytes=10)
-
-
-@pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="needs /proc")
-def test_a_file_that_is_not_as_long_as_it_says_has_changed():
-    # Files below /proc say that they are empty, and are not: as a file that grows between two looks.
-    with pytest.raises(OSError, match="changed while it was read"):
-        read_regular_file("/proc/self/status", max_bytes=10_000)
-
-
-@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="needs /proc")
-@pytest.mark.parametrize("name", ["target.bin", "folder", "pipe"])
-def test_reading_leaves_no_file_open(target, name):
-    target.with_name("folder").mkdir()
-    os.mkfifo(target.with_name("pipe"))
-    before = names_in(Path("/proc/self/fd"))
-    with pytest.raises(OSError, match=r"."):
-        read_regular_file(target.with_name(name), max_bytes=10)
-    assert names_in(Path("/proc/self/fd")) == before
 
 
 def test_verified_bytes_are_those_that_were_committed(target):

@@ -34,7 +34,8 @@ from sklearn.utils.validation import check_is_fitted
 from featx import __version__
 from featx.checks import explain
 from featx.errors import FeatxWarning, HeadError, StoreCorruptError, StoreError, printable
-from featx.files import StrPath, atomic_write, read_regular_file, sha256_hex
+from featx.files import StrPath, atomic_write, sha256_hex
+from featx.reading import read_regular_file
 
 FORMAT_VERSION = 2
 

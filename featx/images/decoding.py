@@ -11,6 +11,7 @@ CMYK                        to RGB through its embedded profile, else by Pillow'
 animation, several pages    the first frame
 32-bit integer or float     refused: their range is not stated in the file
 over 50 megapixels          refused before any pixel is decoded
+built to stall a decoder    refused: `featx.images.bounds`
 other formats               refused: JPEG, PNG, WebP, GIF, BMP and TIFF are read, whatever the file's name
 ==========================  ===========================================================================
 
@@ -43,6 +44,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import io
+from collections.abc import Callable
 from importlib.resources import files as package_files
 from typing import TypeAlias
 
@@ -63,14 +65,18 @@ from PIL import (  # noqa: F401
 )
 
 from featx.errors import DecodeError
+from featx.images import bounds
+from featx.images.bounds import MAX_PIXELS, TooMuchWorkError
+from featx.images.recognition import FORMATS, oddities, png_has_end, what_it_is
 
 #: An encoded file's bytes, or pixels: uint8 of shape (height, width, 3).
 Content: TypeAlias = bytes | np.ndarray
 
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
-MAX_PIXELS = 50_000_000
 MAX_FILE_BYTES = 256 * 2**20
 RESIZE_RULE = "stretch, antialiased bilinear (Pillow); JPEG scaled by libjpeg to 5/3 of that size or more"
+
+# Width and height, in pixels, of what is converted at a time.
+_TILE = 1024
 
 # Least size of a scaled JPEG by the input size. At 3/2 the features are up to three times as far from those
 # of the whole image; at 2 hardly nearer, and 12 megapixels at 224 pixels would be reduced by 4, not by 8.
@@ -96,21 +102,6 @@ _REFERENCE_IMAGES = (
     "grey16.png",
     "alpha.png",
     "palette.gif",
-)
-
-_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-
-# What lies under the name of an image more often than images do, and what to tell about it.
-_KNOWN_CONTENT = (
-    (b"version https://git-lfs", "a git-LFS pointer, not the image; run: git lfs pull"),
-    (b"<!doctype html", "an HTML page, not an image; the download may have failed"),
-    (b"<html", "an HTML page, not an image; the download may have failed"),
-    (b"<svg", "SVG is not supported; convert it to PNG"),
-    (b"<?xml", "XML or SVG is not supported; convert it to PNG"),
-    (b"%pdf", "a PDF, not an image"),
-    (b"pk\x03\x04", "a zip archive, not an image"),
-    (b"\x93numpy", "a NumPy file; pass it as a source of its own"),
-    (b"\x00\x00\x00\x0cjp", "JPEG 2000 is not supported; convert it to PNG or JPEG"),
 )
 
 
@@ -170,7 +161,9 @@ def decode_image(content: Content, sample_id: str = "") -> np.ndarray:
     return _to_rgb(_decode(content, sample_id))
 
 
-def load_image(content: Content, input_size: tuple[int, int], sample_id: str = "") -> np.ndarray:
+def load_image(
+    content: Content, input_size: tuple[int, int], sample_id: str = "", notes: list[str] | None = None
+) -> np.ndarray:
     """Decode an image and resize it to a backbone's input size.
 
     A JPEG of at least 10/3 of the input size is scaled while it is decoded: its pixels differ by about one
@@ -184,6 +177,8 @@ def load_image(content: Content, input_size: tuple[int, int], sample_id: str = "
         (height, width), in pixels.
     sample_id : str, default=""
         Names the image in errors.
+    notes : list of str, optional
+        Takes what is odd about the image (`featx.images.recognition.oddities`); its name is ``sample_id``.
 
     Returns
     -------
@@ -203,7 +198,7 @@ def load_image(content: Content, input_size: tuple[int, int], sample_id: str = "
     height, width = input_size
     if isinstance(content, np.ndarray) and content.shape[:2] == (height, width):
         return content
-    image = _decode(content, sample_id, (width, height))
+    image = _decode(content, sample_id, (width, height), notes)
     if image.size != (width, height):
         # Grey stays one channel until here: a third of the work, and the same pixels.
         image = image.resize((width, height), Image.Resampling.BILINEAR)
@@ -248,36 +243,57 @@ def pixels_sha256() -> str:
     return digest.hexdigest()
 
 
-def _decode(content: Content, sample_id: str, size: tuple[int, int] | None = None) -> Image.Image:
+def _decode(
+    content: Content,
+    sample_id: str,
+    size: tuple[int, int] | None = None,
+    notes: list[str] | None = None,
+) -> Image.Image:
     """The upright image, grey or RGB: whole, or already of this (width, height) where it was scaled."""
     if isinstance(content, np.ndarray):
         return Image.fromarray(content)
     if not content:
         raise DecodeError(sample_id, "empty file")
     try:
-        return _decode_bytes(content, sample_id, size)
+        return _decode_bytes(content, sample_id, size, notes)
     except DecodeError:
         raise
     except UnidentifiedImageError:
-        raise DecodeError(sample_id, _what_it_is(content)) from None
+        raise DecodeError(sample_id, what_it_is(content)) from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise DecodeError(sample_id, f"more than {MAX_PIXELS:,} pixels") from None
+    except TooMuchWorkError as error:
+        raise DecodeError(sample_id, str(error)) from None
     except MemoryError:
         raise DecodeError(sample_id, "not enough memory to decode it") from None
     except Exception as error:
         raise DecodeError(sample_id, f"damaged or truncated image ({error})") from error
 
 
-def _decode_bytes(data: bytes, sample_id: str, size: tuple[int, int] | None) -> Image.Image:
-    image: Image.Image = Image.open(io.BytesIO(data), formats=FORMATS)
+def _decode_bytes(
+    data: bytes, sample_id: str, size: tuple[int, int] | None, notes: list[str] | None
+) -> Image.Image:
+    bounds.check_tags(data)
+    image: Image.Image = Image.open(bounds.BoundedFile(data), formats=FORMATS)
     width, height = image.size
     if width * height > MAX_PIXELS:
         raise DecodeError(sample_id, f"{width} x {height} pixels are more than {MAX_PIXELS:,}")
-    if image.format == "PNG" and not _png_has_end(data):
-        raise DecodeError(sample_id, "truncated PNG (no IEND chunk)")
     if isinstance(image, JpegImagePlugin.JpegImageFile):
-        return _decode_jpeg(image, size)
+        bounds.check_scans(image, data)
+        decoded = _decode_jpeg(image, size, len(data))
+    else:
+        decoded = _decode_whole(image, data, sample_id)
+    if notes is not None:
+        notes += oddities(image, (width, height), data, sample_id)
+    return decoded
+
+
+def _decode_whole(image: Image.Image, data: bytes, sample_id: str) -> Image.Image:
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        bounds.check_tiles(image)
     image.load()
+    if image.format == "PNG" and not png_has_end(data):
+        raise DecodeError(sample_id, "truncated PNG (no IEND chunk)")
     if image.mode in ("I", "F"):
         kind = "integers" if image.mode == "I" else "floats"
         raise DecodeError(sample_id, f"pixels are 32-bit {kind} without a stated range; save as 8 or 16 bit")
@@ -285,8 +301,12 @@ def _decode_bytes(data: bytes, sample_id: str, size: tuple[int, int] | None) -> 
     return _turned(_to_grey_or_rgb(image), _turn(image))
 
 
-def _decode_jpeg(image: JpegImagePlugin.JpegImageFile, size: tuple[int, int] | None) -> Image.Image:
+def _decode_jpeg(
+    image: JpegImagePlugin.JpegImageFile, size: tuple[int, int] | None, n_bytes: int
+) -> Image.Image:
     turn, whole = _turn(image), image.size
+    # In one piece: what libjpeg does not get past, Pillow would copy again with every piece that it reads.
+    image.decodermaxblock = n_bytes
     drafted = None
     if size is not None:
         size = size[::-1] if turn in _SWAPPING_TURNS else size
@@ -307,9 +327,11 @@ def _least_size(size: tuple[int, int]) -> tuple[int, int]:
 
 def _turn(image: Image.Image) -> Image.Transpose | None:
     """What sets an image upright by its EXIF block or, where that is silent, by its XMP."""
+    if len(image.info.get("exif") or b"") > bounds.MAX_EXIF_BYTES:
+        return None
     try:
         return _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
-    except MemoryError:
+    except (MemoryError, TooMuchWorkError):
         raise
     except Exception:  # noqa: BLE001 - a damaged EXIF block says nothing about the pixels: keep them as they are
         return None
@@ -321,19 +343,42 @@ def _turned(image: Image.Image, turn: Image.Transpose | None) -> Image.Image:
 
 def _to_grey_or_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I;16"):
-        values = np.asarray(image)
-        grey = (values >> 8).astype(np.uint8)
-        if (transparent := image.info.get("transparency")) is not None:
-            grey[values == transparent] = 255
-        return Image.fromarray(grey)
+        return _tile_by_tile(image, "L", _upper_bits)
     if image.has_transparency_data:
-        white = Image.new("RGBA", image.size, (255, 255, 255, 255))
-        return Image.alpha_composite(white, image.convert("RGBA")).convert("RGB")
+        return _tile_by_tile(image, "RGB", _on_white)
     if image.mode == "CMYK" and (profile := image.info.get("icc_profile")):
         return _cmyk_by_profile(image, profile)
     mode = "L" if image.mode in ("1", "L") else "RGB"
     # Converting to the mode it has would copy it: a sixth of the time of a 500 x 375 JPEG.
     return image if image.mode == mode else image.convert(mode)
+
+
+def _upper_bits(image: Image.Image) -> Image.Image:
+    values = np.asarray(image)
+    grey = (values >> 8).astype(np.uint8)
+    if (transparent := image.info.get("transparency")) is not None:
+        grey[values == transparent] = 255
+    return Image.fromarray(grey)
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    white = Image.new("RGBA", image.size, (255, 255, 255, 255))
+    return Image.alpha_composite(white, image.convert("RGBA")).convert("RGB")
+
+
+def _tile_by_tile(
+    image: Image.Image, mode: str, convert: Callable[[Image.Image], Image.Image]
+) -> Image.Image:
+    """Convert pixel by pixel, with no intermediate result of a large image as a whole."""
+    width, height = image.size
+    if width <= _TILE and height <= _TILE:
+        return convert(image)
+    converted = Image.new(mode, image.size)
+    for top in range(0, height, _TILE):
+        for left in range(0, width, _TILE):
+            box = left, top, min(left + _TILE, width), min(top + _TILE, height)
+            converted.paste(convert(image.crop(box)), box)
+    return converted
 
 
 def _cmyk_by_profile(image: Image.Image, profile: bytes) -> Image.Image:
@@ -348,29 +393,3 @@ def _cmyk_by_profile(image: Image.Image, profile: bytes) -> Image.Image:
 
 def _to_rgb(image: Image.Image) -> np.ndarray:
     return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
-
-
-def _png_has_end(data: bytes) -> bool:
-    """Whether a PNG reaches its last chunk: Pillow accepts files cut off before it."""
-    offset = len(_PNG_SIGNATURE)
-    while offset + 8 <= len(data):
-        length, kind = int.from_bytes(data[offset : offset + 4]), data[offset + 4 : offset + 8]
-        if kind == b"IEND":
-            return True
-        offset += length + 12
-    return False
-
-
-def _what_it_is(data: bytes) -> str:
-    start = data[:64].lstrip().lower()
-    for signature, description in _KNOWN_CONTENT:
-        if start.startswith(signature):
-            return description
-    brand = data[4:12]
-    if brand.startswith(b"ftyp"):
-        return (
-            f"{brand[4:].decode('latin-1').upper()} is not supported (HEIC, AVIF, video); convert it to JPEG"
-        )
-    if data.startswith((_PNG_SIGNATURE, b"\xff\xd8\xff", b"GIF8", b"BM", b"RIFF", b"II*\x00", b"MM\x00*")):
-        return "damaged or truncated image"
-    return f"not an image of a known format; expected one of {', '.join(FORMATS)}"

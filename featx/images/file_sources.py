@@ -20,9 +20,10 @@ import numpy as np
 
 from featx.checks import explain, suggest
 from featx.errors import DecodeError, SourceError, printable
-from featx.files import StrPath, path_kind, read_regular_file
+from featx.files import StrPath, path_kind
 from featx.images.base import UNLABELLED, ImageSource, RawImage, encode_labels
 from featx.images.decoding import MAX_FILE_BYTES
+from featx.reading import read_regular_file
 
 #: Names that mark a file as an image. Those of formats that are not read stand here too: such a file
 #: is reported as a sample that failed, not passed over.

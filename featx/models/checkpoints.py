@@ -19,7 +19,8 @@ import numpy as np
 
 from featx.digests import arrays_sha256
 from featx.errors import StoreCorruptError, StoreError, StoreMismatchError
-from featx.files import StrPath, atomic_writer, path_kind, read_regular_file, set_aside
+from featx.files import StrPath, atomic_writer, path_kind, set_aside
+from featx.reading import read_regular_file
 
 FORMAT_VERSION = 1
 

@@ -21,7 +21,8 @@ import numpy as np
 from featx.checks import explain, require
 from featx.errors import StoreCorruptError, StoreError, printable
 from featx.features.keras_models import load_keras_file
-from featx.files import read_regular_file, sha256_hex
+from featx.files import sha256_hex
+from featx.reading import read_regular_file
 
 #: The name of the JSON inside a file or folder, and its key in ONNX's metadata.
 DETAILS_NAME = "featx.json"

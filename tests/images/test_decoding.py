@@ -25,44 +25,26 @@ from featx.images.decoding import (
     reference_image,
 )
 from tests.contracts import run_python
-
-#: Flat tiles, so that a codec with losses keeps them nearly; 24 wide and 16 high, so that a turn shows.
-TILES = np.kron(np.random.default_rng(0).integers(0, 256, (4, 6, 3)), np.ones((4, 4, 1))).astype(np.uint8)
-ORIENTATION = 0x0112
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
-
-
-def encode(pixels, image_format, mode=None, **options):
-    buffer = io.BytesIO()
-    image = pixels if isinstance(pixels, Image.Image) else Image.fromarray(pixels)
-    (image.convert(mode) if mode else image).save(buffer, image_format, **options)
-    return buffer.getvalue()
-
-
-def png_chunk(kind, data):
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-
-def png(width, height, depth, color_type, rows, *extra):
-    """A PNG written by hand, for what Pillow would not write."""
-    header = struct.pack(">IIBBBBB", width, height, depth, color_type, 0, 0, 0)
-    data = zlib.compress(b"".join(b"\0" + row for row in rows))
-    chunks = [png_chunk(b"IHDR", header), *extra, png_chunk(b"IDAT", data), png_chunk(b"IEND", b"")]
-    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
-
-
-def with_orientation(value):
-    exif = Image.Exif()
-    exif[ORIENTATION] = value
-    return exif
-
-
-def flipped(data, offset):
-    return data[:offset] + bytes([data[offset] ^ 1]) + data[offset + 1 :]
-
-
-JPEG, PNG, GIF = encode(TILES, "JPEG"), encode(TILES, "PNG"), encode(TILES, "GIF")
-
+from tests.images.builders import (
+    FORMATS,
+    INKS,
+    JPEG,
+    ORIENTATION,
+    PLAIN_INKS,
+    PNG,
+    TILES,
+    cmyk_profile,
+    cmyk_tiff,
+    encode,
+    flipped,
+    huge_headers,
+    mutants,
+    png,
+    png_chunk,
+    png_without_end,
+    with_orientation,
+    zeros,
+)
 
 # --------------------------------------------------------------------------------- what is no image
 
@@ -115,10 +97,6 @@ def test_an_image_that_is_cut_off_is_refused(image_format, part):
         decode_image(data[: int(len(data) * part)], "a")
 
 
-def png_without_end():
-    return PNG[: PNG.index(b"IEND") - 4]
-
-
 @pytest.mark.parametrize(
     "data",
     [
@@ -164,26 +142,6 @@ def test_damage_that_a_decoder_cannot_see_costs_nothing_but_pixels():
         assert decode_image(damaged).shape == pixels.shape
 
 
-def mutants(data, n_mutants):
-    """Copies with bits flipped, bytes changed, cut out or doubled, most of them near the start."""
-    for seed in range(n_mutants):
-        rng = np.random.default_rng(seed)
-        mutant = bytearray(data)
-        for _ in range(rng.integers(1, 4)):
-            offset = int(rng.integers(len(mutant) if seed % 2 else min(len(mutant), 120)))
-            length = int(rng.integers(1, 16))
-            change = rng.integers(4)
-            if change == 0:
-                mutant[offset] ^= 1 << int(rng.integers(8))
-            elif change == 1:
-                mutant[offset] = int(rng.integers(256))
-            elif change == 2:
-                del mutant[offset : offset + length]
-            else:
-                mutant[offset:offset] = mutant[offset : offset + length]
-        yield bytes(mutant)
-
-
 @pytest.mark.parametrize(
     ("image_format", "options"),
     [
@@ -215,31 +173,6 @@ def test_no_mutant_escapes_as_anything_but_a_decode_error(image_format, options,
 
 
 # -------------------------------------------------------------------------------- what is too large
-
-
-def huge_headers():
-    """Whole small files whose header claims 900 megapixels, or what the format can at most."""
-    jpeg, bmp, gif = bytearray(JPEG), bytearray(encode(TILES, "BMP")), bytearray(GIF)
-    frame = jpeg.index(b"\xff\xc0")
-    jpeg[frame + 5 : frame + 9] = struct.pack(">HH", 30_000, 30_000)
-    bmp[18:26] = struct.pack("<ii", 30_000, 30_000)
-    gif[6:10] = struct.pack("<HH", 30_000, 30_000)
-    webp = bytearray(encode(TILES, "WEBP"))
-    frame = webp.index(b"\x9d\x01\x2a")
-    webp[frame + 3 : frame + 7] = struct.pack("<HH", 16_383, 16_383)
-    tiff = bytearray(encode(TILES, "TIFF"))
-    for tag in (256, 257):
-        entry = tiff.index(struct.pack("<HHI", tag, 4, 1)) + 8
-        tiff[entry : entry + 4] = struct.pack("<I", 30_000)
-    return {
-        "PNG": png(30_000, 30_000, 8, 2, [b""]),
-        "larger PNG": png(65_000, 65_000, 8, 2, [b""]),
-        "JPEG": bytes(jpeg),
-        "BMP": bytes(bmp),
-        "GIF": bytes(gif),
-        "WEBP": bytes(webp),
-        "TIFF": bytes(tiff),
-    }
 
 
 @pytest.mark.parametrize("name", huge_headers())
@@ -298,11 +231,6 @@ def test_refusing_an_image_takes_little_memory(tmp_path):
     peaks = dict(line.rsplit(" ", 1) for line in done.stdout.splitlines())
     assert peaks.keys() == bombs.keys()
     assert max(map(int, peaks.values())) < 50 * 1024
-
-
-def zeros(n_mebibytes):
-    packer = zlib.compressobj(1)
-    return b"".join(packer.compress(bytes(2**20)) for _ in range(n_mebibytes)) + packer.flush()
 
 
 # ---------------------------------------------------------------------- what is accepted, and its pixels
@@ -375,53 +303,6 @@ def test_a_damaged_exif_block_is_ignored(exif):
         # Pillow warns, or does not, by the kind of damage.
         warnings.simplefilter("ignore")
         np.testing.assert_array_equal(decode_image(encode(TILES, "JPEG", exif=exif)), decode_image(JPEG))
-
-
-def cmyk_profile():
-    """An ICC profile by which black ink alone makes grey, and the three colours make nothing."""
-
-    def fixed(*values):
-        return b"".join(struct.pack(">i", round(value * 65536)) for value in values)
-
-    ramp, white_point = bytes(range(256)), fixed(0.9642, 1.0, 0.8249)
-    # From no black to full black, whatever the other inks.
-    grid = bytes([255, 128, 128, 0, 128, 128]) * 2**3
-    table = (
-        b"mft1"
-        + bytes(4)
-        + bytes([4, 3, 2, 0])
-        + fixed(1, 0, 0, 0, 1, 0, 0, 0, 1)
-        + ramp * 4
-        + grid
-        + ramp * 3
-    )
-    tags = {
-        b"A2B0": table,
-        b"cprt": b"text" + bytes(4) + b"none\0",
-        b"desc": b"desc" + bytes(4) + struct.pack(">I", 5) + b"test\0" + bytes(78),
-        b"wtpt": b"XYZ " + bytes(4) + white_point,
-    }
-    directory, body = struct.pack(">I", len(tags)), b""
-    start = 128 + 4 + 12 * len(tags)
-    for name, data in tags.items():
-        directory += name + struct.pack(">II", start + len(body), len(data))
-        body += data + bytes(-len(data) % 4)
-    header = bytearray(128)
-    header[0:4] = struct.pack(">I", start + len(body))
-    header[8:12] = b"\x02\x10\0\0"
-    header[12:24] = b"prtrCMYKLab "
-    header[36:40] = b"acsp"
-    header[68:80] = white_point
-    return bytes(header) + directory + body
-
-
-# Full ink of each kind in turn, and none.
-INKS = np.array([[[255, 0, 0, 0], [0, 255, 0, 0], [0, 0, 255, 0], [0, 0, 0, 255], [0, 0, 0, 0]]], np.uint8)
-PLAIN_INKS = [[0, 255, 255], [255, 0, 255], [255, 255, 0], [0, 0, 0], [255, 255, 255]]
-
-
-def cmyk_tiff(profile=None):
-    return encode(Image.fromarray(INKS, "CMYK"), "TIFF", **({"icc_profile": profile} if profile else {}))
 
 
 def test_cmyk_without_a_profile_follows_the_plain_formula():
