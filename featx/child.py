@@ -118,9 +118,10 @@ class Child:
     >>> from featx.images.decoding import reference_image
     >>> settings = {"input_size": [8, 6], "views": None, "view_seed": 0}
     >>> with Child("featx.images.decoder_process:serve", settings, timeout_s=10, max_bytes=2**29) as child:
-    ...     header, pixels = child.request({"views": [0], "digest": ""}, reference_image("rotated.jpg"))
+    ...     request = {"views": [0], "digest": "", "sample_id": "a.jpg"}
+    ...     header, pixels = child.request(request, reference_image("rotated.jpg"))
     >>> header, len(pixels) == 8 * 6 * 3
-    ({}, True)
+    ({'notes': []}, True)
     """
 
     def __init__(self, target: str, settings: Mapping[str, Any], *, timeout_s: float, max_bytes: int) -> None:

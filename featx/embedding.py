@@ -22,7 +22,7 @@ from featx.features.failures import Failure
 from featx.features.feature_set import FeatureSet
 from featx.features.fingerprint import ExtractionSpec
 from featx.features.frozen import OWN
-from featx.features.run import ExtractionReport
+from featx.features.report import ExtractionReport
 from featx.heads.averaging import ViewAverage
 from featx.images.base import ImageSource
 from featx.views import has_class_decisions
@@ -207,4 +207,5 @@ def _report_of_all(
         stages=stages,
         n_rows_computed=sum(report.n_rows_computed for report in reports),
         engine=next((report.engine for report in reports if report.engine), {}),
+        odd=next((report.odd for report in reports if report.odd), ()),
     )

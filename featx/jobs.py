@@ -23,7 +23,7 @@ from featx.features.combination import combine_features
 from featx.features.failures import Failure
 from featx.features.feature_set import FeatureSet
 from featx.features.fingerprint import ExtractionSpec
-from featx.features.run import ExtractionReport
+from featx.features.report import ExtractionReport
 from featx.files import StrPath, atomic_write
 from featx.heads.persistence import ModelFile
 from featx.images.base import UNLABELLED, ImageSource

@@ -15,7 +15,7 @@ from featx.errors import printable
 
 if TYPE_CHECKING:
     from featx.features.precision_difference import PrecisionDifference
-    from featx.features.run import ExtractionReport
+    from featx.features.report import ExtractionReport
     from featx.insight.evaluation import Evaluation
     from featx.jobs import PredictionReport
 
@@ -94,6 +94,10 @@ def print_extraction(report: ExtractionReport, difference: PrecisionDifference |
             typer.echo(_engine_line(report.engine))
     if difference is not None:
         typer.echo(_difference_line(difference))
+    for oddity in report.odd:
+        more = ", ..." if oddity.n_samples > len(oddity.sample_ids) else ""
+        names = ", ".join(oddity.sample_ids)
+        typer.echo(f"odd, and embedded: {oddity.n_samples:,} images, {oddity.what} ({names}{more})", err=True)
     print_failures(report)
 
 

@@ -35,6 +35,8 @@ class Sample:
         Of its rows in the store, one a view.
     inputs : dict of str to ndarray
         What the network is given, by address; without what was known already.
+    notes : list of str
+        What is odd about a sample that was decoded.
     error : DecodeError or None
     stage : {"read", "decode"}
         How far it came.
@@ -46,6 +48,7 @@ class Sample:
     image_sha256: str | None = None
     addresses: tuple[str, ...] = ()
     inputs: dict[str, np.ndarray] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
     error: DecodeError | None = None
     stage: str = "read"
     read_s: float = 0.0
@@ -122,7 +125,7 @@ def _load(raw_image: RawImage, preparation: Preparation, is_known: Callable[[str
         views = [view for view, address in enumerate(sample.addresses) if not is_known(address)]
         if views:
             sample.stage = "decode"
-            inputs = preparation.load(content, raw_image.sample_id, digest, views)
+            inputs = preparation.load(content, raw_image.sample_id, digest, views, sample.notes)
             sample.inputs = {sample.addresses[view]: each for view, each in zip(views, inputs, strict=True)}
             sample.decode_s = perf_counter() - started - sample.read_s
     except DecodeError as error:

@@ -47,8 +47,18 @@ class Preparation(ABC):
         """Where each view of a content is in the store."""
 
     @abstractmethod
-    def load(self, content: Any, sample_id: str, digest: str, views: Sequence[int]) -> list[np.ndarray]:
-        """Some views of a content, each of `shape` and `dtype`; raises `DecodeError`."""
+    def load(
+        self,
+        content: Any,
+        sample_id: str,
+        digest: str,
+        views: Sequence[int],
+        notes: list[str] | None = None,
+    ) -> list[np.ndarray]:
+        """Some views of a content, each of `shape` and `dtype`; raises `DecodeError`.
+
+        ``notes`` takes what is odd about the content, though it was accepted.
+        """
 
 
 class ImagePreparation(Preparation):
@@ -79,9 +89,18 @@ class ImagePreparation(Preparation):
             return (digest,)
         return tuple(self.recipe.address(digest, view) for view in range(self.n_views))
 
-    def load(self, content: Any, sample_id: str, digest: str, views: Sequence[int]) -> list[np.ndarray]:
+    def load(
+        self,
+        content: Any,
+        sample_id: str,
+        digest: str,
+        views: Sequence[int],
+        notes: list[str] | None = None,
+    ) -> list[np.ndarray]:
         """Some views of an image, uint8 of shape (height, width, 3)."""
-        return load_views(content, self.input_size, self.recipe, views, digest, sample_id=sample_id)
+        return load_views(
+            content, self.input_size, self.recipe, views, digest, sample_id=sample_id, notes=notes
+        )
 
 
 class IsolatedPreparation(ImagePreparation):
@@ -98,12 +117,19 @@ class IsolatedPreparation(ImagePreparation):
         super().__init__(images.input_size, images.recipe, images.n_views)
         self.decoders = decoders
 
-    def load(self, content: Any, sample_id: str, digest: str, views: Sequence[int]) -> list[np.ndarray]:
+    def load(
+        self,
+        content: Any,
+        sample_id: str,
+        digest: str,
+        views: Sequence[int],
+        notes: list[str] | None = None,
+    ) -> list[np.ndarray]:
         """Some views of an image, uint8 of shape (height, width, 3)."""
         if isinstance(content, bytes):
-            return self.decoders.load(content, views, digest, sample_id=sample_id)
+            return self.decoders.load(content, views, digest, sample_id=sample_id, notes=notes)
         # Pixels have no decoder.
-        return super().load(content, sample_id, digest, views)
+        return super().load(content, sample_id, digest, views, notes)
 
 
 class ArrayPreparation(Preparation):
@@ -129,7 +155,14 @@ class ArrayPreparation(Preparation):
         """Where an array's row is in the store."""
         return (digest,)
 
-    def load(self, content: Any, sample_id: str, digest: str, views: Sequence[int]) -> list[np.ndarray]:  # noqa: ARG002 - of images
+    def load(
+        self,
+        content: Any,
+        sample_id: str,
+        digest: str,  # noqa: ARG002 - of images
+        views: Sequence[int],  # noqa: ARG002
+        notes: list[str] | None = None,  # noqa: ARG002
+    ) -> list[np.ndarray]:
         """The array, in the type that the network takes."""
         if content.shape != self.shape:
             received = f"a sample of shape {content.shape}"

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any, NamedTuple
 
@@ -25,62 +25,11 @@ from featx.features.batching import batches_of
 from featx.features.engines import Engine
 from featx.features.failures import Failure, failure_of
 from featx.features.pipeline import Sample
+from featx.features.report import STAGES, ExtractionReport, Oddity
 from featx.features.shards import ShardSet
 from featx.images.base import UNLABELLED, ImageSource
 
 _COMMIT_AFTER_S = 10.0
-
-#: What a run's time is divided into.
-STAGES = ("read", "decode", "start", "forward", "write", "wait", "compare")
-
-
-@dataclass(frozen=True)
-class ExtractionReport:
-    """What an extraction did. Every sample is computed, cached or failed: the three add up.
-
-    Attributes
-    ----------
-    key : str
-        Of the `ExtractionSpec`.
-    n_samples : int
-        Samples of the source.
-    n_features : int
-    n_computed : int
-        Samples that were embedded in this run, or some views of them.
-    n_cached : int
-        Samples whose rows were there: from an earlier run, or from the same image earlier in this one.
-    n_failed : int
-    failed : tuple of Failure
-    seconds : float
-    images_per_second : float
-        Samples by seconds.
-    stages : dict of str to float
-        Seconds reading and decoding, summed over the threads, and seconds of the main thread in starting
-        the engine, in the forward pass, writing, waiting for the threads, and comparing precisions.
-    n_views, n_rows_computed : int
-        Rows of a sample, and rows embedded in this run.
-    engine : dict
-        What ran the forward pass, its precision and batch size, and why it was chosen; empty where
-        everything was there.
-    """
-
-    key: str
-    n_samples: int
-    n_features: int
-    n_computed: int
-    n_cached: int
-    n_failed: int
-    failed: tuple[Failure, ...]
-    seconds: float
-    images_per_second: float
-    stages: dict[str, float]
-    n_views: int = 1
-    n_rows_computed: int = 0
-    engine: dict[str, Any] = field(default_factory=dict)
-
-    def to_dict(self) -> dict[str, Any]:
-        """As plain values, for JSON."""
-        return asdict(self)
 
 
 class _Row(NamedTuple):
@@ -131,6 +80,7 @@ class ExtractionRun:
         self._first: dict[str, int] = {}
         self._embedded: set[str] = set()
         self._n_rows = 0
+        self._odd: dict[str, Oddity] = {}
         self._unusable: dict[str, tuple[str, str]] = {}
         self._batch: list[tuple[_Row, np.ndarray]] = []
         self._under_way: deque[tuple[list[_Row], Any]] = deque()
@@ -194,6 +144,7 @@ class ExtractionRun:
             n_views=n_views,
             n_rows_computed=self._n_rows,
             engine={} if self.engine is None else self.engine.described(),
+            odd=tuple(sorted(self._odd.values(), key=lambda oddity: (-oddity.n_samples, oddity.what))),
         )
 
     def _timed(self, samples: Iterator[Sample]) -> Iterator[Sample]:
@@ -210,6 +161,8 @@ class ExtractionRun:
     def _take(self, sample: Sample) -> None:
         index, digest = len(self.digests), sample.image_sha256
         self.digests.append(digest)
+        for what in sample.notes:
+            self._odd.setdefault(what, Oddity(what)).add(sample.sample_id)
         if sample.error is not None or digest is None:
             self._fail(index, sample.stage, sample.error or DecodeError(sample.sample_id, "no content"))
             return

@@ -133,7 +133,7 @@ def content_sha256(content: Content) -> str:
     return digest.hexdigest()
 
 
-def decode_image(content: Content, sample_id: str = "") -> np.ndarray:
+def decode_image(content: Content, sample_id: str = "", notes: list[str] | None = None) -> np.ndarray:
     """Decode an image at its own size.
 
     Parameters
@@ -142,6 +142,8 @@ def decode_image(content: Content, sample_id: str = "") -> np.ndarray:
         An encoded image, or pixels, which are returned as they are.
     sample_id : str, default=""
         Names the image in errors.
+    notes : list of str, optional
+        Takes what is odd about the image (`featx.images.recognition.oddities`); its name is ``sample_id``.
 
     Returns
     -------
@@ -158,7 +160,7 @@ def decode_image(content: Content, sample_id: str = "") -> np.ndarray:
     >>> decode_image(reference_image("rotated.jpg")).shape
     (40, 30, 3)
     """
-    return _to_rgb(_decode(content, sample_id))
+    return _to_rgb(_decode(content, sample_id, notes=notes))
 
 
 def load_image(

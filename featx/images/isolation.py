@@ -61,7 +61,13 @@ class DecoderPool:
         self._idle: list[Child] = []
 
     def load(
-        self, content: bytes, views: Sequence[int], image_sha256: str, *, sample_id: str = ""
+        self,
+        content: bytes,
+        views: Sequence[int],
+        image_sha256: str,
+        *,
+        sample_id: str = "",
+        notes: list[str] | None = None,
     ) -> list[np.ndarray]:
         """Decode an image and make views of it, as `featx.images.view_loading.load_views` does.
 
@@ -74,6 +80,8 @@ class DecoderPool:
             Digest of the content.
         sample_id : str, default=""
             Names the image in errors.
+        notes : list of str, optional
+            Takes what is odd about the image.
 
         Returns
         -------
@@ -87,7 +95,7 @@ class DecoderPool:
         FeatxError
             When no process can be started.
         """
-        request = {"views": list(views), "digest": image_sha256}
+        request = {"views": list(views), "digest": image_sha256, "sample_id": sample_id}
         try:
             with self._child() as child:
                 reply, pixels = child.request(request, content)
@@ -97,6 +105,8 @@ class DecoderPool:
             raise DecodeError(sample_id, str(reply["error"]))
         if len(pixels) != len(views) * int(np.prod(self._shape)):
             raise DecodeError(sample_id, "its decoder sent other pixels than were asked for")
+        if notes is not None:
+            notes += map(str, reply["notes"])
         return list(np.frombuffer(pixels, np.uint8).reshape(-1, *self._shape))
 
     @contextmanager

@@ -19,6 +19,7 @@ def load_views(
     image_sha256: str,
     *,
     sample_id: str = "",
+    notes: list[str] | None = None,
 ) -> list[np.ndarray]:
     """Decode an image and make views of it, each resized to a backbone's input size.
 
@@ -37,6 +38,8 @@ def load_views(
         Digest of the content.
     sample_id : str, default=""
         Names the image in errors.
+    notes : list of str, optional
+        Takes what is odd about the image, as `featx.images.decoding.load_image` tells it.
 
     Returns
     -------
@@ -57,8 +60,8 @@ def load_views(
     True
     """
     if recipe is None or not any(views):
-        return [load_image(content, input_size, sample_id) for _ in views]
-    whole = decode_image(content, sample_id)
+        return [load_image(content, input_size, sample_id, notes) for _ in views]
+    whole = decode_image(content, sample_id, notes)
     is_same = not may_be_scaled(whole.shape[:2], input_size)
     plain = load_image(whole if is_same else content, input_size, sample_id) if 0 in views else None
     made = recipe.apply_all(

@@ -1,6 +1,7 @@
 """Commands in this process on the tiny backbone: what they print, what they write, how they fail."""
 
 import csv
+import shutil
 from pathlib import Path
 
 import keras
@@ -105,6 +106,11 @@ class TestExtract:
         assert "1 of 41 images failed" in result.stderr
         assert "dark/broken.png: empty file" in result.stderr
         assert "1 files are not named as images" in result.stderr
+        shutil.copy(folder / "dark" / "00-002.png", folder / "dark" / "copy.jpg")
+        (folder / "dark" / "copy.jpg").write_bytes((folder / "dark" / "copy.jpg").read_bytes() + b"\0")
+        result = featx("extract", folder, "--backbone", TINY, "--on-error", "skip")
+        assert "odd, and embedded: 1 images, PNG named .jpg (dark/copy.jpg)\n" in result.stderr
+        (folder / "dark" / "copy.jpg").unlink()
         found = featx.json("extract", folder, "--backbone", TINY, "--on-error", "skip")
         assert found["n_failed"] == 1
         assert found["failed"] == [

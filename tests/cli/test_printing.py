@@ -7,7 +7,7 @@ import pytest
 
 from featx.cli.printing import limit_of, print_extraction, print_json, print_rows, stage_rows
 from featx.features.difference import PrecisionDifference
-from featx.features.run import STAGES, ExtractionReport
+from featx.features.report import STAGES, ExtractionReport
 
 
 def test_json_knows_numpy_paths_and_not_a_number(capsys, tmp_path):

@@ -84,6 +84,24 @@ def test_failures_are_kept_beside_the_features(class_folder, tiny_extractor, tmp
         assert sorted(file["failures"]) == ["index", "path", "reason", "sample_id", "stage"]
 
 
+@pytest.mark.parametrize("isolate", [False, True])
+def test_odd_images_are_embedded_and_told_of(class_folder, tiny_extractor, tmp_path, isolate):
+    for number in range(6):
+        Image.fromarray(make_images(1, 7 + number)[0]).save(class_folder / "dark" / f"x{number}.jpg", "PNG")
+    Image.fromarray(make_images(1, 6, (3, 24))[0]).save(class_folder / "light" / "low.png")
+    options = {"store": tmp_path / "store", "isolate": isolate}
+    report = extract(class_folder, tiny_extractor, **options).report
+    assert report.n_computed == 19
+    assert [(oddity.what, oddity.n_samples) for oddity in report.odd] == [
+        ("PNG named .jpg", 6),
+        ("under 8 pixels wide or high", 1),
+    ]
+    assert report.odd[0].sample_ids == [f"dark/x{number}.jpg" for number in range(5)]
+    assert report.to_dict()["odd"][1]["sample_ids"] == ["light/low.png"]
+    # Of what was not decoded nothing is known.
+    assert extract(class_folder, tiny_extractor, **options).report.odd == ()
+
+
 def test_a_feature_file_without_failures_has_no_table_of_them(class_folder, tiny_extractor, tmp_path):
     extract(class_folder, tiny_extractor, store=tmp_path / "store").save(tmp_path / "f.h5")
     assert FeatureSet.load(tmp_path / "f.h5").failures == []
