@@ -7,6 +7,7 @@ empty segments, by thousands of passes over the same pixels, by tiles larger tha
 segments            1,000,000 reads: four or so are one marker of a JPEG, chunk of a PNG, block of a GIF
 scans of a JPEG     60 of one component at 50 megapixels, more of fewer, 10,000 at most; usual are 1 to 18
 tiles of a TIFF     four times 50 megapixels in all
+its parts' bytes    64 MiB more than the file has, where several parts are the same bytes
 values of a tag     250,000 numbers in a TIFF: offsets of strips, mostly
 EXIF block          4 MiB; a larger one is ignored
 ==================  ====================================================================================
@@ -31,6 +32,7 @@ _MAX_READS = 1_000_000
 _MAX_SCANNED_SAMPLES = 60 * MAX_PIXELS
 _MAX_SCANS = 10_000
 _MAX_TILED_PIXELS = 4 * MAX_PIXELS
+_MAX_SHARED_BYTES = 64 * 2**20
 _MAX_TAG_VALUES = 250_000
 
 # Of what follows 0xff, zero and the restart markers belong to the pixels, another 0xff only fills, and 1
@@ -42,6 +44,7 @@ _TOO_MANY_SEGMENTS = "far more segments than an image has; save it anew"
 
 _TIFF_HEADERS = {b"II*\0": "<", b"MM\0*": ">", b"II+\0": "<", b"MM\0+": ">"}
 _TILE_WIDTH, _TILE_HEIGHT = 322, 323
+_STRIP_BYTES, _TILE_BYTES = 279, 325
 # ASCII, and what Pillow keeps as bytes.
 _TEXT_TYPES = (1, 2, 7)
 
@@ -114,20 +117,25 @@ def jpeg_segments(data: bytes) -> Iterator[tuple[int, int]]:
     raise TooMuchWorkError(_TOO_MANY_SEGMENTS)
 
 
-def check_tiles(image: TiffImagePlugin.TiffImageFile) -> None:
-    """Refuse a TIFF whose tiles hold far more than its image.
+def check_parts(image: TiffImagePlugin.TiffImageFile, n_bytes: int) -> None:
+    """Refuse a TIFF whose tiles or strips hold far more than its image, or than its file of that many bytes.
 
     Raises
     ------
     TooMuchWorkError
     """
-    width, height = (image.tag_v2.get(tag, 0) for tag in (_TILE_WIDTH, _TILE_HEIGHT))
+    tags = image.tag_v2
+    width, height = tags.get(_TILE_WIDTH, 0), tags.get(_TILE_HEIGHT, 0)
     if width and height:
         n_tiles = -(-image.width // width) * -(-image.height // height)
         if n_tiles * width * height > _MAX_TILED_PIXELS:
             raise TooMuchWorkError(
                 f"{n_tiles:,} tiles of {width} x {height} pixels are more than the image needs"
             )
+    # Parts may be the same bytes, as blank ones are, and are decoded as often as they are named.
+    n_encoded = max(sum(tags.get(tag) or ()) for tag in (_STRIP_BYTES, _TILE_BYTES))
+    if n_encoded > n_bytes + _MAX_SHARED_BYTES:
+        raise TooMuchWorkError(f"{n_encoded:,} bytes of strips or tiles are more than the image needs")
 
 
 def check_tags(data: bytes) -> None:

@@ -292,7 +292,7 @@ def _decode_bytes(
 
 def _decode_whole(image: Image.Image, data: bytes, sample_id: str) -> Image.Image:
     if isinstance(image, TiffImagePlugin.TiffImageFile):
-        bounds.check_tiles(image)
+        bounds.check_parts(image, len(data))
     image.load()
     if image.format == "PNG" and not png_has_end(data):
         raise DecodeError(sample_id, "truncated PNG (no IEND chunk)")

@@ -287,7 +287,7 @@ def _stalling() -> list[Entry]:
     return [
         Entry(
             58,
-            f"{name}.{name.split(' JPEG')[0][:1].lower()}.jpg",
+            f"{name}.jpg",
             "error",
             lambda name=name: staller(name),
             "segments|passes|needs",

@@ -195,6 +195,20 @@ def tiff_of_tiles(width, height, tile_width, tile_height):
     return b"II*\0" + struct.pack("<IH", 8, len(tags)) + directory + bytes(4) + tile
 
 
+def tiff_of_strips(n_strips, n_idle_bytes):
+    """A grey TIFF whose strips of a row are all the same bytes, most of which unpack to nothing."""
+    row = zlib.compress(bytes(100))
+    strip = row[:2] + b"\0\0\0\xff\xff" * (n_idle_bytes // 5) + row[2:]
+    tables = 8 + 2 + 9 * 12 + 4
+    tags = [(256, 4, 1, 100), (257, 4, 1, n_strips), (258, 3, 1, 8), (259, 3, 1, 8), (262, 3, 1, 1)]
+    tags += [(273, 4, n_strips, tables), (277, 3, 1, 1), (278, 4, 1, 1)]
+    tags += [(279, 4, n_strips, tables + 4 * n_strips)]
+    directory = b"".join(struct.pack("<HHII", *tag) for tag in tags)
+    places = struct.pack("<I", tables + 8 * n_strips) * n_strips
+    counts = struct.pack("<I", len(strip)) * n_strips
+    return b"II*\0" + struct.pack("<IH", 8, len(tags)) + directory + bytes(4) + places + counts + strip
+
+
 def staller(name, n_parts=1_000_000):
     """A small image in a file that keeps an unguarded decoder busy for long, by its parts.
 
@@ -215,6 +229,7 @@ def staller(name, n_parts=1_000_000):
         "big TIFF of a million strips": lambda: (
             b"II+\0" + struct.pack("<HHQQHHQQ", 8, 0, 16, 1, 273, 4, 10**6, 0)
         ),
+        "TIFF of strips in one place": lambda: tiff_of_strips(50_000, 900_000),
         "BMP of runs of one pixel": lambda: bmp_of_runs(1000, n_parts // 1000),
     }
     return builders[name]() if name else list(builders)

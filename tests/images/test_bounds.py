@@ -20,6 +20,7 @@ from tests.images.builders import (
     jpeg_segment,
     png_chunk,
     staller,
+    tiff_of_strips,
     tiff_of_tiles,
 )
 
@@ -101,6 +102,10 @@ def test_an_image_of_many_parts_is_decoded():
 def test_tiles_larger_than_the_image_are_decoded():
     assert not decode_image(tiff_of_tiles(40, 30, 64, 64)).any()
     assert not decode_image(tiff_of_tiles(200, 300, 16, 16)).any()
+
+
+def test_strips_may_be_the_same_bytes():
+    assert not decode_image(tiff_of_strips(300, 100_000)).any()
 
 
 def test_a_huge_exif_block_is_ignored():
