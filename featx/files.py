@@ -11,6 +11,7 @@ parsed (`read_verified`). `featx.hdf5` builds on both for the format inside.
 from __future__ import annotations
 
 import errno
+import functools
 import hashlib
 import io
 import os
@@ -158,11 +159,8 @@ def atomic_writer(path: StrPath, *, keep_first: bool = False) -> Iterator[Commit
             os.fsync(file.fileno())
         _commit(temporary, target, keep_first=keep_first)
         sync_directory(target.parent)
-        # What a killed process left beside it is as large as the file itself; another user's
-        # leftovers stay, and are no reason to call this write failed.
-        for leftover in stale_temporaries(target.parent):
-            with suppress(OSError):
-                leftover.unlink()
+        # What a killed process left beside it is as large as the file itself.
+        sweep(target.parent)
     except BaseException as error:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
@@ -249,15 +247,30 @@ def make_directory(path: Path) -> None:
     try:
         _make_directory(path)
     except OSError as error:
-        raise StoreError(f"cannot make the folder {path}: {error.strerror}; choose another place") from error
+        reason = failure_reason(path, error)
+        raise StoreError(f"cannot make the folder {path}: {reason}; choose another place") from error
 
 
 def _make_directory(path: Path) -> None:
     if path.is_dir():
+        _sync_name(path.absolute())
         return
     _make_directory(path.parent)
     path.mkdir(exist_ok=True)
     sync_directory(path.parent)
+
+
+@functools.cache
+def _sync_name(path: Path) -> None:
+    """Make the name of a folder that is there survive a power cut, once a process.
+
+    Whoever made it may have been killed before it was on the disk, and what is committed in it would be lost
+    with it. Above what this user may read, it was made by others.
+    """
+    if path != path.parent:
+        with suppress(PermissionError):
+            sync_directory(path.parent)
+        _sync_name(path.parent)
 
 
 def stale_temporaries(directory: Path) -> list[Path]:
@@ -273,8 +286,21 @@ def stale_temporaries(directory: Path) -> list[Path]:
     return stale
 
 
+def sweep(directory: Path) -> None:
+    """Remove what killed processes left half written, as far as this user may."""
+    for leftover in stale_temporaries(directory):
+        with suppress(OSError):
+            leftover.unlink()
+
+
 def set_aside(path: Path, reason: str) -> None:
-    """Rename a damaged file so that nothing uses it and nothing of it is lost, and warn."""
+    """Rename a damaged file so that nothing uses it and nothing of it is lost, and warn.
+
+    Raises
+    ------
+    StoreError
+        When it cannot be renamed.
+    """
     damaged = path.with_name(f"{path.name}.corrupt")
     if damaged.exists():
         damaged = path.with_name(f"{path.name}-{uuid4().hex[:8]}.corrupt")
@@ -283,6 +309,9 @@ def set_aside(path: Path, reason: str) -> None:
     except FileNotFoundError:
         # Another process met the same damage and has done it already.
         return
+    except OSError as error:
+        remedy = "mend that and try again"
+        raise StoreError(f"{reason}; it cannot be set aside ({error.strerror}): {remedy}") from error
     message = f"{reason}; set aside as {damaged.name}, and what it held is made anew"
     warnings.warn(message, FeatxWarning, stacklevel=3)
 
@@ -293,8 +322,9 @@ def sync_directory(path: Path) -> None:
     try:
         os.fsync(descriptor)
     except OSError as error:
-        # Some network file systems cannot sync a folder and need not: their renames are durable.
-        if error.errno != errno.EINVAL:
+        # Some network file systems cannot sync a folder and need not: their renames are durable. Of one
+        # that is read-only there is nothing to sync.
+        if error.errno not in (errno.EINVAL, errno.EROFS):
             raise
     finally:
         os.close(descriptor)
@@ -310,13 +340,24 @@ def _is_running(pid: int) -> bool:
     return True
 
 
-def _write_failure(path: Path, error: OSError) -> str:
+def failure_reason(path: Path, error: OSError) -> str:
+    """Why a file or folder cannot be written: of a disk that is full, with the space left.
+
+    Examples
+    --------
+    >>> failure_reason(Path("/none/a.txt"), PermissionError(errno.EACCES, "Permission denied"))
+    'Permission denied'
+    """
     reason = error.strerror or str(error)
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         existing = next((folder for folder in path.parents if path_kind(folder) == "folder"), Path("/"))
         reason += f" ({shutil.disk_usage(existing).free:,} bytes free)"
+    return reason
+
+
+def _write_failure(path: Path, error: OSError) -> str:
     return (
-        f"cannot write {path}: {reason}; "
+        f"cannot write {path}: {failure_reason(path, error)}; "
         "nothing committed so far is lost: mend the cause and run the same command again"
     )
 
