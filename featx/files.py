@@ -11,12 +11,10 @@ parsed (`read_verified`). `featx.hdf5` builds on both for the format inside.
 from __future__ import annotations
 
 import errno
-import functools
 import hashlib
 import io
 import os
 import re
-import shutil
 import stat
 import time
 import warnings
@@ -27,6 +25,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 from uuid import uuid4
 
 from featx.checks import explain
+from featx.directories import ensure_directory, failure_reason, sync_directory
 from featx.errors import FeatxWarning, StoreCorruptError, StoreError
 
 if TYPE_CHECKING:
@@ -150,7 +149,7 @@ def atomic_writer(path: StrPath, *, keep_first: bool = False) -> Iterator[Commit
     temporary = target.parent / f".featx-{os.getpid()}-{uuid4().hex}.tmp"
     file: CommitFile | None = None
     try:
-        _make_directory(target.parent)
+        ensure_directory(target.parent)
         flags = os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
         with CommitFile(os.open(temporary, flags, 0o666), "r+b") as file:
             yield file
@@ -236,43 +235,6 @@ def check_target(path: StrPath | None, *inputs: StrPath) -> None:
         raise StoreError(explain(received, "another file", "choose another name"))
 
 
-def make_directory(path: Path) -> None:
-    """Create a folder and its missing parents so that they survive a power cut.
-
-    Raises
-    ------
-    StoreError
-        When the file system refuses, or a file stands in the way.
-    """
-    try:
-        _make_directory(path)
-    except OSError as error:
-        reason = failure_reason(path, error)
-        raise StoreError(f"cannot make the folder {path}: {reason}; choose another place") from error
-
-
-def _make_directory(path: Path) -> None:
-    if path.is_dir():
-        _sync_name(path.absolute())
-        return
-    _make_directory(path.parent)
-    path.mkdir(exist_ok=True)
-    sync_directory(path.parent)
-
-
-@functools.cache
-def _sync_name(path: Path) -> None:
-    """Make the name of a folder that is there survive a power cut, once a process.
-
-    Whoever made it may have been killed before it was on the disk, and what is committed in it would be lost
-    with it. Above what this user may read, it was made by others.
-    """
-    if path != path.parent:
-        with suppress(PermissionError):
-            sync_directory(path.parent)
-        _sync_name(path.parent)
-
-
 def stale_temporaries(directory: Path) -> list[Path]:
     """What killed processes left half written; a living process's files are not among it."""
     stale = []
@@ -316,20 +278,6 @@ def set_aside(path: Path, reason: str) -> None:
     warnings.warn(message, FeatxWarning, stacklevel=3)
 
 
-def sync_directory(path: Path) -> None:
-    """Make what was renamed in a folder survive a power cut."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    except OSError as error:
-        # Some network file systems cannot sync a folder and need not: their renames are durable. Of one
-        # that is read-only there is nothing to sync.
-        if error.errno not in (errno.EINVAL, errno.EROFS):
-            raise
-    finally:
-        os.close(descriptor)
-
-
 def _is_running(pid: int) -> bool:
     try:
         os.kill(pid, 0)
@@ -338,21 +286,6 @@ def _is_running(pid: int) -> bool:
     except PermissionError:
         return True
     return True
-
-
-def failure_reason(path: Path, error: OSError) -> str:
-    """Why a file or folder cannot be written: of a disk that is full, with the space left.
-
-    Examples
-    --------
-    >>> failure_reason(Path("/none/a.txt"), PermissionError(errno.EACCES, "Permission denied"))
-    'Permission denied'
-    """
-    reason = error.strerror or str(error)
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        existing = next((folder for folder in path.parents if path_kind(folder) == "folder"), Path("/"))
-        reason += f" ({shutil.disk_usage(existing).free:,} bytes free)"
-    return reason
 
 
 def _write_failure(path: Path, error: OSError) -> str:

@@ -18,8 +18,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
+from featx.directories import failure_reason, make_directory, sync_directory
 from featx.errors import StoreError
-from featx.files import StrPath, failure_reason, make_directory, stale_temporaries, sync_directory
+from featx.files import StrPath, stale_temporaries
 
 # renameat2(2): paths relative to the working folder, and the flag RENAME_EXCHANGE.
 _HERE, _EXCHANGE = -100, 2

@@ -15,16 +15,15 @@ from uuid import uuid4
 import numpy as np
 import pytest
 
+from featx.directories import _sync_name
 from featx.errors import FeatxWarning, StoreCorruptError, StoreError
 from featx.files import (
     TEMPORARY_MAX_AGE_S,
     CommitFile,
-    _sync_name,
     atomic_write,
     atomic_writer,
     cache_root,
     check_target,
-    make_directory,
     path_kind,
     read_regular_file,
     read_verified,
@@ -385,6 +384,17 @@ def test_a_damaged_file_is_set_aside_with_all_it_holds(target):
     assert_only(target.with_name("target.bin.corrupt"), OLD)
 
 
+def test_what_cannot_be_set_aside_is_one_error(target, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(Path, "replace", refuse)
+    with pytest.raises(
+        StoreError, match=r"one bit is wrong; it cannot be set aside \(Read-only file system\)"
+    ):
+        set_aside(target, "one bit is wrong")
+
+
 def test_nothing_that_was_set_aside_is_overwritten(target):
     for content in (OLD, NEW):
         target.write_bytes(content)
@@ -527,12 +537,6 @@ def test_a_file_that_cannot_be_read_now_is_not_called_corrupt(target):
     with pytest.raises(StoreError, match="cannot be read: Is a directory") as caught:
         read_verified(target, sha256_hex(OLD))
     assert not isinstance(caught.value, StoreCorruptError)
-
-
-def test_a_folder_that_cannot_be_made_says_so(target):
-    for path in (target / "sub", target):
-        with pytest.raises(StoreError, match=r"cannot make the folder .*; choose another place"):
-            make_directory(path)
 
 
 @pytest.mark.parametrize("name", ["file/below.h5", "file/further/below.h5"])

@@ -27,9 +27,10 @@ from typing import IO, Any, TypeAlias
 import h5py
 import numpy as np
 
+from featx.directories import failure_reason
 from featx.errors import FeatxWarning, StoreCorruptError, StoreError, StoreMismatchError
 from featx.features.fingerprint import ExtractionSpec
-from featx.files import atomic_write, failure_reason, read_verified, set_aside, sha256_hex, sweep
+from featx.files import atomic_write, read_verified, set_aside, sha256_hex, sweep
 from featx.hdf5 import add_dataset, create_hdf5, fixed_strings
 
 FORMAT_VERSION = 1

@@ -23,8 +23,9 @@ import sklearn
 
 from featx import __version__
 from featx.checks import explain
+from featx.directories import failure_reason, sync_directory
 from featx.errors import HeadError, StoreError
-from featx.files import StrPath, failure_reason, sync_directory
+from featx.files import StrPath
 from featx.heads.cells import Cell
 from featx.heads.problem import Problem, digest_of
 

@@ -1,11 +1,7 @@
 """Whole processes, TensorFlow and all, killed: what was committed is there, and the file comes out the same.
 
-<<<<<<< HEAD
-The default run kills a handful of times; ``scripts/faults`` kills many times more.
-=======
 Seconds each, so there are few. Kills by the hundred, and every other fault, stand in `test_store_faults`,
 where a forked child takes a tenth of a second.
->>>>>>> fc2b85f (Inject every fault into the store and every overwrite; mend short writes and unsynced names)
 """
 
 from __future__ import annotations
