@@ -229,8 +229,12 @@ def fork(child):
     reader, writer = os.pipe()
     pid = os.fork()
     if pid == 0:
-        os.close(reader)
-        run_child(child, writer)
+        try:
+            os.close(reader)
+            run_child(child, writer)
+        finally:
+            # Wherever an interrupt came: a child never goes on as a driver.
+            os._exit(1)
     os.close(writer)
     return pid, reader
 
@@ -244,12 +248,16 @@ def run(children):
         pid: child.get("kill_after_s", _CHILD_LIMIT_S)
         for (pid, _), child in zip(at_work, children, strict=True)
     }
+    signals = {
+        pid: child.get("signal", signal.SIGKILL) for (pid, _), child in zip(at_work, children, strict=True)
+    }
     seconds = {}
     while told.keys() - seconds.keys():
         now = time.perf_counter() - started
         for pid in [pid for pid, at in kill_at.items() if at <= now]:
-            os.kill(pid, signal.SIGKILL)
-            del kill_at[pid]
+            os.kill(pid, signals.pop(pid, signal.SIGKILL))
+            # One that is only interrupted has a while to end.
+            kill_at[pid] = _CHILD_LIMIT_S
         wait = max(0.0, min(kill_at.values(), default=_CHILD_LIMIT_S) - now)
         ready, _, _ = select.select(list(told.keys() - seconds.keys()), [], [], wait)
         for reader in ready:

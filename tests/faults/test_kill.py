@@ -113,6 +113,7 @@ def test_kills_at_random_lose_nothing(folder, expected, tmp_path, ledger, n_kill
     assert sha256(out) == expected
 
 
+@pytest.mark.faults
 def test_ctrl_c_keeps_every_batch_and_ends_at_once(folder, expected, tmp_path):
     store, out = tmp_path / "store", tmp_path / "f.h5"
     extraction = Extraction(folder, store, out)

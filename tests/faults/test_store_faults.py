@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 from contextlib import ExitStack
 from itertools import count
@@ -82,6 +83,28 @@ def test_a_kill_at_a_random_time(trials, ledger, n_kills):
                 for root, outcome in wave
             ]
             trials.judge(ledger, *left)
+
+
+@pytest.mark.protocol("T1", "P1 P3 P5", "Ctrl-C at a random time")
+@pytest.mark.parametrize("n_times", sample_and_all(4, 40))
+def test_an_interrupt_at_a_random_time(trials, ledger, n_times):
+    rng = Random(2)
+    children = [
+        lambda root: trials.extract(root, kill_after_s=rng.uniform(0, trials.seconds), signal=signal.SIGINT)
+        for _ in range(n_times)
+    ]
+    for wave in trials.waves(children):
+        ledger.inject(len(wave))
+        for root, outcome in wave:
+            if outcome.signal or (outcome.error or ["KeyboardInterrupt"])[0] != "KeyboardInterrupt":
+                ledger.lose(f"after {outcome.seconds:.3f} s: signal {outcome.signal}, {outcome.error}")
+            if strays := sorted(root.rglob(".featx-*")):
+                ledger.lose(f"after {outcome.seconds:.3f} s: leaves {strays[0].name}")
+        left = [
+            Trial(f"after {outcome.seconds:.3f} s", root, outcome.committed, outcome.saved)
+            for root, outcome in wave
+        ]
+        trials.judge(ledger, *left)
 
 
 @pytest.mark.protocol("T2", "P1 P3", "SIGKILL before every changing call, and amid every write")
