@@ -98,7 +98,7 @@ def make_strays_old(folder):
         os.utime(path, (path.stat().st_mtime - HOURS_S,) * 2)
 
 
-@pytest.mark.protocol("T3", "P2 P17", "and amid the overwriting of every file")
+@pytest.mark.protocol("T3", "P2 P17", "the power cut amid every overwrite")
 @pytest.mark.parametrize("is_ext4", [False, True], ids=["posix", "ext4"])
 @pytest.mark.parametrize("kind", ARTEFACTS)
 @pytest.mark.parametrize("n_cuts", [2, pytest.param(40, marks=pytest.mark.faults)], ids=["sample", "all"])

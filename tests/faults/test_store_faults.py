@@ -127,7 +127,7 @@ def kill_everywhere(trials, ledger, n_calls, step=1, **arguments):
             trials.judge(ledger, *left)
 
 
-@pytest.mark.protocol("T2", "P1 P3", "and before every call of the run that resumes")
+@pytest.mark.protocol("T2", "P1 P3", "SIGKILL before every call of the run that resumes")
 @pytest.mark.parametrize("places", sample_and_all([2], range(1, 200)))
 def test_a_second_kill_at_every_call(trials, ledger, places):
     first = 30
@@ -151,7 +151,7 @@ def test_a_second_kill_at_every_call(trials, ledger, places):
             return
 
 
-@pytest.mark.protocol("T4", "P4", "killed and resumed until done")
+@pytest.mark.protocol("T4", "P4", "SIGKILL and resumed, until done")
 @pytest.mark.parametrize("n_kills", sample_and_all(6, 200))
 def test_kills_and_resumes_until_it_is_done(trials, ledger, n_kills):
     rng = Random(4)
@@ -343,7 +343,7 @@ def check_error(ledger, outcome, path, what, *, is_full):
         ledger.lose(f"{what}: {kind}: {message}")
 
 
-@pytest.mark.protocol("T9", "P9", "the same while rows are put in order")
+@pytest.mark.protocol("T9", "P9", "all three while rows are put in order")
 @pytest.mark.parametrize("step", sample_and_all(30, 1))
 def test_a_disk_that_refuses_while_rows_are_put_in_order(trials, ledger, step):
     with trials.workspace() as whole:
