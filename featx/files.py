@@ -15,7 +15,6 @@ import hashlib
 import io
 import os
 import re
-import shutil
 import stat
 import time
 import warnings
@@ -26,6 +25,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 from uuid import uuid4
 
 from featx.checks import explain
+from featx.directories import ensure_directory, failure_reason, sync_directory
 from featx.errors import FeatxWarning, StoreCorruptError, StoreError
 
 if TYPE_CHECKING:
@@ -149,7 +149,7 @@ def atomic_writer(path: StrPath, *, keep_first: bool = False) -> Iterator[Commit
     temporary = target.parent / f".featx-{os.getpid()}-{uuid4().hex}.tmp"
     file: CommitFile | None = None
     try:
-        _make_directory(target.parent)
+        ensure_directory(target.parent)
         flags = os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
         with CommitFile(os.open(temporary, flags, 0o666), "r+b") as file:
             yield file
@@ -158,11 +158,8 @@ def atomic_writer(path: StrPath, *, keep_first: bool = False) -> Iterator[Commit
             os.fsync(file.fileno())
         _commit(temporary, target, keep_first=keep_first)
         sync_directory(target.parent)
-        # What a killed process left beside it is as large as the file itself; another user's
-        # leftovers stay, and are no reason to call this write failed.
-        for leftover in stale_temporaries(target.parent):
-            with suppress(OSError):
-                leftover.unlink()
+        # What a killed process left beside it is as large as the file itself.
+        sweep(target.parent)
     except BaseException as error:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
@@ -238,28 +235,6 @@ def check_target(path: StrPath | None, *inputs: StrPath) -> None:
         raise StoreError(explain(received, "another file", "choose another name"))
 
 
-def make_directory(path: Path) -> None:
-    """Create a folder and its missing parents so that they survive a power cut.
-
-    Raises
-    ------
-    StoreError
-        When the file system refuses, or a file stands in the way.
-    """
-    try:
-        _make_directory(path)
-    except OSError as error:
-        raise StoreError(f"cannot make the folder {path}: {error.strerror}; choose another place") from error
-
-
-def _make_directory(path: Path) -> None:
-    if path.is_dir():
-        return
-    _make_directory(path.parent)
-    path.mkdir(exist_ok=True)
-    sync_directory(path.parent)
-
-
 def stale_temporaries(directory: Path) -> list[Path]:
     """What killed processes left half written; a living process's files are not among it."""
     stale = []
@@ -273,8 +248,21 @@ def stale_temporaries(directory: Path) -> list[Path]:
     return stale
 
 
+def sweep(directory: Path) -> None:
+    """Remove what killed processes left half written, as far as this user may."""
+    for leftover in stale_temporaries(directory):
+        with suppress(OSError):
+            leftover.unlink()
+
+
 def set_aside(path: Path, reason: str) -> None:
-    """Rename a damaged file so that nothing uses it and nothing of it is lost, and warn."""
+    """Rename a damaged file so that nothing uses it and nothing of it is lost, and warn.
+
+    Raises
+    ------
+    StoreError
+        When it cannot be renamed.
+    """
     damaged = path.with_name(f"{path.name}.corrupt")
     if damaged.exists():
         damaged = path.with_name(f"{path.name}-{uuid4().hex[:8]}.corrupt")
@@ -283,21 +271,11 @@ def set_aside(path: Path, reason: str) -> None:
     except FileNotFoundError:
         # Another process met the same damage and has done it already.
         return
+    except OSError as error:
+        remedy = "mend that and try again"
+        raise StoreError(f"{reason}; it cannot be set aside ({error.strerror}): {remedy}") from error
     message = f"{reason}; set aside as {damaged.name}, and what it held is made anew"
     warnings.warn(message, FeatxWarning, stacklevel=3)
-
-
-def sync_directory(path: Path) -> None:
-    """Make what was renamed in a folder survive a power cut."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    except OSError as error:
-        # Some network file systems cannot sync a folder and need not: their renames are durable.
-        if error.errno != errno.EINVAL:
-            raise
-    finally:
-        os.close(descriptor)
 
 
 def _is_running(pid: int) -> bool:
@@ -311,12 +289,8 @@ def _is_running(pid: int) -> bool:
 
 
 def _write_failure(path: Path, error: OSError) -> str:
-    reason = error.strerror or str(error)
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        existing = next((folder for folder in path.parents if path_kind(folder) == "folder"), Path("/"))
-        reason += f" ({shutil.disk_usage(existing).free:,} bytes free)"
     return (
-        f"cannot write {path}: {reason}; "
+        f"cannot write {path}: {failure_reason(path, error)}; "
         "nothing committed so far is lost: mend the cause and run the same command again"
     )
 

@@ -25,6 +25,7 @@ FOUNDATION = {
     "child",
     "child_process",
     "digests",
+    "directories",
     "files",
     "folders",
     "foreign_hdf5",

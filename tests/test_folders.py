@@ -8,6 +8,7 @@ from uuid import uuid4
 
 import pytest
 
+import featx.folders
 from featx.errors import StoreError
 from featx.files import TEMPORARY_MAX_AGE_S
 from featx.folders import atomic_folder
@@ -45,7 +46,24 @@ def test_the_old_folder_survives_a_failure(tmp_path, error):
     assert listing(tmp_path) == ["m", "m/inner", "m/inner/a.txt"]
 
 
+def test_without_a_way_to_exchange_names_a_folder_is_replaced_all_the_same(tmp_path, monkeypatch):
+    monkeypatch.setattr(featx.folders, "_exchange", lambda _one, _other: False)
+    test_a_folder_is_made_and_replaced_with_all_that_it_holds(tmp_path)
+
+
+def test_names_are_exchanged_in_one_step(tmp_path):
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        (tmp_path / name / name).touch()
+    if not featx.folders._exchange(tmp_path / "a", tmp_path / "b"):
+        pytest.skip("this system cannot exchange names")
+    assert listing(tmp_path) == ["a", "a/b", "b", "b/a"]
+    with pytest.raises(FileNotFoundError):
+        featx.folders._exchange(tmp_path / "a", tmp_path / "none")
+
+
 def test_the_old_folder_comes_back_when_the_new_one_cannot_take_its_name(tmp_path, monkeypatch):
+    monkeypatch.setattr(featx.folders, "_exchange", lambda _one, _other: False)
     fill(tmp_path / "m", "one")
     rename = Path.rename
     n_calls = []

@@ -27,9 +27,10 @@ from typing import IO, Any, TypeAlias
 import h5py
 import numpy as np
 
+from featx.directories import failure_reason
 from featx.errors import FeatxWarning, StoreCorruptError, StoreError, StoreMismatchError
 from featx.features.fingerprint import ExtractionSpec
-from featx.files import atomic_write, read_verified, set_aside, sha256_hex, stale_temporaries
+from featx.files import atomic_write, read_verified, set_aside, sha256_hex, sweep
 from featx.hdf5 import add_dataset, create_hdf5, fixed_strings
 
 FORMAT_VERSION = 1
@@ -102,8 +103,7 @@ class ShardSet:
         advance : callable
             Told of each shard.
         """
-        for path in stale_temporaries(self.directory):
-            path.unlink(missing_ok=True)
+        sweep(self.directory)
         damaged = []
         known = set(self._shards)
         # Sorted, so that of two copies of a row every process takes the same.
@@ -314,11 +314,19 @@ class _Reordered:
             for shard in np.unique(shards):
                 rows = np.flatnonzero(shards == shard)
                 for row, features in zip(rows.tolist(), self._rows_at(self._places[rows]), strict=True):
-                    os.pwrite(file.fileno(), features.data, row * features.nbytes)
+                    _write_at(file.fileno(), features.tobytes(), row * features.nbytes)
         except OSError as error:
             if isinstance(error, StoreError):
                 raise
-            message = f"cannot put features in order in {self._directory}: {error.strerror}; make room there"
+            reason = failure_reason(self._directory / "rows", error)
+            message = f"cannot put features in order in {self._directory}: {reason}; make room there"
             raise StoreError(message) from error
         weakref.finalize(self, file.close)
         return file
+
+
+def _write_at(descriptor: int, data: bytes, place: int) -> None:
+    # A disk that is nearly full, or a signal, cuts a write short without an error.
+    while data:
+        n_written = os.pwrite(descriptor, data, place)
+        data, place = data[n_written:], place + n_written

@@ -22,12 +22,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from featx.checks import explain
+from featx.directories import make_directory
 from featx.errors import FeatxWarning, StoreError, StoreMismatchError
 from featx.features.fingerprint import KEY_DIGITS, ExtractionSpec
 from featx.features.graph_files import unused_graphs
 from featx.features.shards import SHARD_NAME, ShardSet
 from featx.features.verification import StoreCheck, n_rows_of, verify_extraction
-from featx.files import StrPath, atomic_write, cache_root, make_directory, set_aside, stale_temporaries
+from featx.files import StrPath, atomic_write, cache_root, set_aside, stale_temporaries
 from featx.progress import progress_bar
 
 # Fewer digits of a key could mean anything, and prune deletes what they mean.

@@ -23,6 +23,7 @@ import sklearn
 
 from featx import __version__
 from featx.checks import explain
+from featx.directories import failure_reason, sync_directory
 from featx.errors import HeadError, StoreError
 from featx.files import StrPath
 from featx.heads.cells import Cell
@@ -70,12 +71,18 @@ class Journal:
             # O_APPEND: two searches may write to one journal, and neither tears the other's lines.
             descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
             try:
-                os.write(descriptor, lines)
+                # Cut short, by a disk that is nearly full, it is a torn line: it is written again, whole.
+                while os.write(descriptor, lines) < len(lines):
+                    pass
                 os.fsync(descriptor)
             finally:
                 os.close(descriptor)
+            if not lines:
+                # The journal's own name: it may be new.
+                sync_directory(self._path.parent)
         except OSError as error:
-            received, expected = f"{self._path} ({error.strerror})", "a file that can be written"
+            reason = failure_reason(self._path, error)
+            received, expected = f"{self._path} ({reason})", "a file that can be written"
             raise StoreError(explain(received, expected, "pass another path")) from error
 
     def _read(self, path: Path) -> None:
@@ -98,8 +105,7 @@ class Journal:
                 self._known[entry["candidate"], cell.fold] = cell
         if data and not data.endswith(b"\n"):
             # The next line must not go on where a torn one ends.
-            with path.open("ab") as file:
-                file.write(b"\n")
+            self._append(b"\n")
 
 
 def _values(cell: Cell) -> tuple[Any, ...]:

@@ -15,8 +15,11 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
+
+from tests.faults.trials import Trials, build_shim, start_trials
 
 ENTRIES = pytest.StashKey[list["Ledger"]]()
 
@@ -39,6 +42,32 @@ class Ledger:
     def lose(self, what: str) -> None:
         """Note a loss; the test goes on and fails at its end."""
         self.losses.append(what)
+
+
+@pytest.fixture(scope="session")
+def fault_folder(tmp_path_factory) -> Path:
+    """Where the shim, and the network that was converted once, are kept."""
+    return tmp_path_factory.mktemp("faults")
+
+
+@pytest.fixture(scope="session")
+def shim(fault_folder) -> Path:
+    """The library that makes calls fail."""
+    return build_shim(fault_folder)
+
+
+@pytest.fixture(scope="session")
+def trials(shim, fault_folder) -> Iterator[Trials]:
+    """Extractions under fault."""
+    yield from start_trials(shim, fault_folder)
+
+
+@pytest.fixture(scope="session")
+def trials_without_hdf5_locks(trials, shim, fault_folder) -> Iterator[Trials]:
+    """The same, with what is often advised for network file systems."""
+    # The network is converted by now.
+    assert trials.sha256
+    yield from start_trials(shim, fault_folder, HDF5_USE_FILE_LOCKING="FALSE")
 
 
 @pytest.fixture

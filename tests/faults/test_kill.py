@@ -1,6 +1,7 @@
-"""Real processes, really killed: what was committed is there, and the file comes out the same.
+"""Whole processes, TensorFlow and all, killed: what was committed is there, and the file comes out the same.
 
-The default run kills a handful of times; ``scripts/faults`` kills many times more.
+Seconds each, so there are few. Kills by the hundred, and every other fault, stand in `test_store_faults`,
+where a forked child takes a tenth of a second.
 """
 
 from __future__ import annotations
@@ -94,16 +95,16 @@ def n_committed(store):
     return sum(entry.n_samples for entry in FeatureStore(store).entries())
 
 
-@pytest.mark.parametrize(
-    "seed", [0, *(pytest.param(seed, marks=pytest.mark.faults) for seed in range(1, 67))]
-)
-def test_three_kills_at_random_lose_nothing(folder, expected, tmp_path, seed):
-    rng = np.random.default_rng(seed)
+@pytest.mark.protocol("T1", "P1 P3 P5", "SIGKILL of whole processes")
+@pytest.mark.parametrize("n_kills", [1, pytest.param(6, marks=pytest.mark.faults)])
+def test_kills_at_random_lose_nothing(folder, expected, tmp_path, ledger, n_kills):
+    rng = np.random.default_rng(n_kills)
     store, out = tmp_path / "store", tmp_path / "f.h5"
     before = 0
-    for _ in range(3):
+    for _ in range(n_kills):
         extraction = Extraction(folder, store, out)
-        n_batches = extraction.kill_after_batches(int(rng.integers(2, 6)), float(rng.uniform(0, 0.03)))
+        n_batches = extraction.kill_after_batches(int(rng.integers(2, 4)), float(rng.uniform(0, 0.03)))
+        ledger.inject()
         # Everything that was there before, and a shard of four rows for every batch that was through.
         assert n_committed(store) >= min(before + 4 * n_batches, N_IMAGES)
         before = n_committed(store)
@@ -112,6 +113,7 @@ def test_three_kills_at_random_lose_nothing(folder, expected, tmp_path, seed):
     assert sha256(out) == expected
 
 
+@pytest.mark.faults
 def test_ctrl_c_keeps_every_batch_and_ends_at_once(folder, expected, tmp_path):
     store, out = tmp_path / "store", tmp_path / "f.h5"
     extraction = Extraction(folder, store, out)
@@ -133,6 +135,7 @@ def test_two_processes_on_one_store_and_one_is_killed(folder, expected, tmp_path
     assert sha256(tmp_path / "survivor.h5") == expected
 
 
+@pytest.mark.faults
 def test_two_processes_on_one_store_agree(folder, expected, tmp_path):
     both = [Extraction(folder, tmp_path / "store", tmp_path / f"{name}.h5") for name in "ab"]
     for extraction in both:
@@ -140,6 +143,7 @@ def test_two_processes_on_one_store_agree(folder, expected, tmp_path):
     assert sha256(tmp_path / "a.h5") == sha256(tmp_path / "b.h5") == expected
 
 
+@pytest.mark.faults
 def test_a_full_disk_is_one_clear_error_and_is_resumed_from(folder, expected, tmp_path):
     store, out = tmp_path / "store", tmp_path / "f.h5"
     # A shard of four rows fits, the feature file does not: the limit stands in for a full disk.

@@ -96,6 +96,21 @@ def test_rows_are_read_in_blocks_and_every_shard_a_few_times_at_most(store, spec
     assert sorted(path.suffix for path in shards.directory.iterdir()) == [".h5"] * 8 + [".json"]
 
 
+@pytest.mark.usefixtures("nothing_kept")
+def test_rows_are_put_in_order_whole_though_a_write_is_cut_short(store, spec, monkeypatch):
+    shards = store.open(spec)
+    for start in range(0, 80, 10):
+        commit(shards, start, start + 10)
+    digests, features = rows(spec, 0, 80)
+    shuffled = np.random.default_rng(0).permutation(80)
+    write = os.pwrite
+    monkeypatch.setattr(
+        os, "pwrite", lambda file, data, place: write(file, data[: len(data) // 2 + 1], place)
+    )
+    found = store.open(spec).reader([digests[row] for row in shuffled])(0, 80)
+    np.testing.assert_array_equal(found, features[shuffled])
+
+
 def test_a_store_without_room_to_put_rows_in_order_says_so(store, spec):
     shards = store.open(spec)
     for start in range(0, 20, 2):

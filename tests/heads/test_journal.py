@@ -1,5 +1,6 @@
 """The journal: a search that was killed goes on where it was, and trusts nothing that is not its own."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -108,6 +109,19 @@ def test_a_torn_last_line_is_fitted_again(tmp_path):
     journal.write_bytes(journal.read_bytes()[:-9])
     assert n_fits(journal) == 1
     assert n_fits(journal) == 0
+
+
+def test_a_line_that_a_nearly_full_disk_cuts_short_is_written_again(tmp_path, monkeypatch):
+    write, n_calls = os.write, []
+
+    def cut_first(descriptor, data):
+        n_calls.append(len(data))
+        return write(descriptor, data[: len(data) // 2] if len(n_calls) == 3 else data)
+
+    monkeypatch.setattr(os, "write", cut_first)
+    n_fits(tmp_path / "journal")
+    assert n_calls[2] == n_calls[3]
+    assert n_fits(tmp_path / "journal") == 0
 
 
 def test_a_flipped_byte_costs_its_line_alone(tmp_path):
