@@ -19,7 +19,7 @@ from featx.classifier import ImageClassifier
 from featx.errors import ConversionError, DecodeError, printable
 from featx.features.extraction import extract
 from featx.features.feature_set import FeatureSet
-from featx.features.keras_models import load_keras_file
+from featx.features.keras_files import load_keras_file
 from featx.features.run import Failure
 from featx.files import StrPath
 from featx.heads.persistence import ModelFile

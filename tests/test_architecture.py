@@ -19,7 +19,18 @@ PACKAGE = ROOT / "featx"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 # Stages from the bottom up: what of featx each may import besides itself.
-FOUNDATION = {"errors", "checks", "digests", "files", "folders", "hdf5", "progress", "views"}
+FOUNDATION = {
+    "archives",
+    "errors",
+    "checks",
+    "digests",
+    "documents",
+    "files",
+    "folders",
+    "hdf5",
+    "progress",
+    "views",
+}
 STAGES = {
     "foundation": set(),
     "images": {"foundation"},
