@@ -122,7 +122,8 @@ def check_members(archive: zipfile.ZipFile) -> None:
 def _check_size(member: zipfile.ZipInfo, shown: str) -> None:
     most = member.compress_size * (1 if member.compress_type == zipfile.ZIP_STORED else MAX_EXPANSION)
     if member.file_size > most:
-        raise StoreCorruptError(f"the archive holds {shown}, which claims more than it can hold; refused")
+        claims = "which claims more bytes than it can hold"
+        raise StoreCorruptError(f"the archive holds {shown}, {claims}; refused")
 
 
 def read_member(archive: zipfile.ZipFile, name: str, max_bytes: int) -> bytes:

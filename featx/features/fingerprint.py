@@ -164,7 +164,7 @@ class ExtractionSpec:
                 (str(name), int(width)) for name, width in fields["feature_blocks"]
             )
             spec = cls(**fields)
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
+        except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError) as error:
             raise StoreError(f"not an extraction spec: {printable(str(error))[:300]}") from error
         if wrong := spec._wrong_field():
             raise StoreError(f"not an extraction spec: its {wrong} cannot be used")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from featx.checks import require
 from featx.documents import MAX_BYTES
-from featx.errors import StoreCorruptError
+from featx.errors import StoreCorruptError, naming, printable
 from featx.features.engines import Graph
 from featx.features.graph_checks import check_onnx, check_openvino
 from featx.files import atomic_write, read_regular_file, read_verified, sha256_hex
@@ -57,11 +57,22 @@ def read_graph(path: Path) -> Graph:
     data = read_verified(path, match[2])
     stop = _LENGTH_BYTES + int.from_bytes(data[:_LENGTH_BYTES], "little")
     graph = Graph(match[1], data[_LENGTH_BYTES:stop], data[stop:])
+    with naming(path):
+        check_graph(graph)
+    return graph
+
+
+def check_graph(graph: Graph) -> None:
+    """Refuse a graph that asks for more than to compute, as `featx.features.graph_checks` does."""
     if graph.engine == "openvino":
         check_openvino(graph.graph)
-    else:
-        check_onnx(require("onnx", "onnx").load_model_from_string(graph.graph))
-    return graph
+        return
+    onnx = require("onnx", "onnx")
+    try:
+        model = onnx.load_model_from_string(graph.graph)
+    except Exception as error:  # protobuf's own, which is no ValueError
+        raise StoreCorruptError(f"no ONNX model: {printable(str(error)[:200])}") from error
+    check_onnx(model)
 
 
 def unused_graphs(directory: Path) -> list[Path]:

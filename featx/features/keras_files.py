@@ -7,20 +7,20 @@ allocated before it is known that the file holds as many weights as its layers a
 
 from __future__ import annotations
 
-import json
 import math
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from zipfile import BadZipFile, ZipFile
+from zipfile import ZIP_STORED, ZipFile
 
 import h5py
 import numpy as np
 
 from featx.archives import copy_member, open_foreign_archive, read_member
 from featx.checks import explain
+from featx.documents import parse_json
 from featx.errors import BackboneError, StoreError, printable
 from featx.features.keras_configs import refusal, without_training
 
@@ -84,7 +84,7 @@ def load_keras_file(path: Path) -> keras.Model:
         raise
     except StoreError as error:
         raise BackboneError(f"{path} cannot be loaded as a Keras model: {error}") from error
-    except (OSError, KeyError, ValueError, RecursionError, BadZipFile) as error:
+    except Exception as error:  # zipfile has many ways to fail on damage, EOFError among them
         expected = "a file saved by model.save('model.keras')"
         raise BackboneError(explain(f"{path} ({_reason(error)})", expected, "save it anew")) from error
 
@@ -93,7 +93,10 @@ def _read_config(archive: ZipFile) -> Any:
     if others := sorted(set(archive.namelist()) - _MEMBERS):
         shown = printable(others[0][:100])
         raise StoreError(f"the archive holds {shown}, which is no part of a model of layers; refused")
-    return json.loads(read_member(archive, _CONFIG, _MAX_CONFIG_BYTES))
+    # Keras stores its weights as they are: what is packed only takes room.
+    if archive.getinfo(_WEIGHTS).compress_type != ZIP_STORED:
+        raise StoreError("the archive holds its weights packed, which no model.save does; refused")
+    return parse_json(read_member(archive, _CONFIG, _MAX_CONFIG_BYTES))
 
 
 def _loaded(config: Any, weights: Path, path: Path) -> keras.Model:

@@ -37,6 +37,7 @@ from featx.checks import explain
 from featx.documents import parse_json
 from featx.errors import FeatxWarning, HeadError, StoreCorruptError, StoreError, printable
 from featx.files import StrPath, atomic_write, read_regular_file, sha256_hex
+from featx.heads.soundness import unsoundness
 
 FORMAT_VERSION = 2
 
@@ -256,7 +257,7 @@ def _read_both(file: zipfile.ZipFile, path: StrPath) -> tuple[bytes, bytes]:
         check_members(file)
         return read_member(file, "model.json", _MAX_MODEL_BYTES), read_member(file, "head.skops", _MAX_BYTES)
     except StoreError as error:
-        raise StoreCorruptError(f"{path} is no model: {error}") from None
+        raise StoreCorruptError(f"{path} cannot be read as a model: {error}") from None
 
 
 def _checked_model(model: Any, head: bytes, path: StrPath) -> dict[str, Any]:
@@ -309,6 +310,8 @@ def _open_head(data: bytes, path: StrPath) -> BaseEstimator:
         raise StoreCorruptError(f"{path} is damaged: its head cannot be read: {reason}") from error
     if not isinstance(head, BaseEstimator):
         raise StoreError(explain(f"{path}, which holds a {type(head).__name__}", "a head", "check the path"))
+    if wrong := unsoundness(head):
+        raise StoreCorruptError(f"{path} is damaged: its head {printable(wrong)}")
     return head
 
 

@@ -121,7 +121,7 @@ def _read(path: StrPath) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
             check_members(archive)
             # Nothing is compressed, so nothing can expand.
             if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
-                raise StoreCorruptError(f"{path} is not a checkpoint that featx wrote")
+                raise StoreCorruptError("it is not one that featx wrote")
             described = parse_json(archive.read(_STATE))
             arrays = {
                 name.removesuffix(".npy"): np.load(io.BytesIO(archive.read(name)), allow_pickle=False)
@@ -132,8 +132,8 @@ def _read(path: StrPath) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         is_ours = described["format_version"] == FORMAT_VERSION and all(
             isinstance(described[name], dict) for name in ("run", "state")
         )
-    except StoreError:
-        raise
+    except StoreError as error:
+        raise StoreCorruptError(f"{path} cannot be read as a checkpoint: {error}") from error
     except Exception as error:
         # zipfile, json and NumPy each have errors of their own for damaged bytes.
         reason = printable(str(error)[:300])

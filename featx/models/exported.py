@@ -238,7 +238,9 @@ def load_exported(path: StrPath) -> ExportedModel:
         raise StoreError(explain(f"{path}: no such file", expected, "check the path")) from None
     except FeatxError as error:
         kind = type(error) if isinstance(error, StoreError) else StoreError
-        raise kind(f"{path} cannot be opened: {error}") from error
+        # What opens a .keras file names it already.
+        reason = str(error).removeprefix(f"{path} ").removeprefix("cannot be loaded as a Keras model: ")
+        raise kind(f"{path} cannot be opened: {reason}") from error
     except OSError as error:
         raise StoreError(f"{path} cannot be read: {error.strerror or error}") from error
     except Exception as error:
