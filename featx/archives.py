@@ -117,6 +117,11 @@ def check_members(archive: zipfile.ZipFile) -> None:
         _check_size(member, shown)
         names.add(name)
         end = member.header_offset + _LOCAL_HEADER_BYTES + member.compress_size
+        # Behind the last member stands the directory.
+        if end > archive.start_dir:
+            raise StoreCorruptError(
+                f"the archive holds {shown}, which claims more bytes than there are; refused"
+            )
 
 
 def _check_size(member: zipfile.ZipInfo, shown: str) -> None:

@@ -6,6 +6,7 @@ import io
 import json
 import pickle
 import struct
+import warnings
 import zipfile
 from functools import cache, partial
 
@@ -252,6 +253,7 @@ HOSTILE = {
 
 
 def fitted(kind):
+    """A small head whose attributes are going to be altered."""
     X, y = digits(n_classes=2)
     X = X[:, 20:24]
     if kind == "columns":
@@ -260,17 +262,16 @@ def fitted(kind):
     if kind == "neighbors":
         return WeightedNeighbors(n_neighbors=3, algorithm="brute").fit(X, y)
     if kind == "network":
-        return MLPClassifier((4,), max_iter=5, random_state=0).fit(X, y)
+        with warnings.catch_warnings():
+            # Five steps are enough for a network that nobody asks.
+            warnings.simplefilter("ignore")
+            return MLPClassifier((4,), max_iter=5, random_state=0).fit(X, y)
     return LogisticRegression().fit(X, y)
 
 
 def altered(kind, **attributes):
     """A model file whose head has other attributes; a name may lead into a step, ``columns.columns``."""
-    import warnings
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        head = fitted(kind)
+    head = fitted(kind)
     for name, value in attributes.items():
         step, _, attribute = name.rpartition("__")
         setattr(head.named_steps[step] if step else head, attribute, value)
