@@ -13,7 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from featx.checks import explain
 from featx.embedding import averaging, embed, extractors_of, images_of
-from featx.errors import ConversionError, HeadError, SourceError
+from featx.errors import ConversionError, HeadError, SourceError, naming
 from featx.features.extractor import FeatureExtractor, tags_for_images
 from featx.features.feature_set import FeatureSet
 from featx.features.store import FeatureStore
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
     from featx.features.frozen import BackboneSpec
     from featx.models.finetuning import FineTuner
-
 
 # Parameters that a search of its own is given.
 _OF_A_SEARCH = ("scoring", "cv", "n_jobs", "random_state", "verbose")
@@ -267,7 +266,8 @@ class ImageClassifier(ScoresImages, BaseEstimator):
         if not model.specs or not model.class_names:
             received = f"{path}, a head without class names or an extraction spec"
             raise HeadError(explain(received, "a model for images", "load it with featx.load_head"))
-        extractors = extractors_of(model.specs, backbone, n_views=n_views, **params)
+        with naming(path):
+            extractors = extractors_of(model.specs, backbone, n_views=n_views, **params)
         classifier = cls(extractors[0].backbone, model.head, store=store)
         classifier.extractors_ = extractors
         classifier.classes_ = np.array(model.class_names)

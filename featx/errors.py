@@ -21,7 +21,8 @@ say what was received, what is expected and what to do, in one line (`featx.chec
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 
 def printable(text: str) -> str:
@@ -165,6 +166,26 @@ class ParityError(ConversionError):
     def __str__(self) -> str:
         numbers = f"largest difference {self.max_abs_difference:.3g}, tolerance {self.tolerance:g}"
         return f"{self.message}; {numbers}, worst sample {self.worst_sample}"
+
+
+@contextmanager
+def naming(path: object) -> Iterator[None]:
+    """Within, an error that comes of a file's content says which file.
+
+    Examples
+    --------
+    >>> with naming("m.featx"):
+    ...     raise StoreError("not an extraction spec")
+    Traceback (most recent call last):
+    featx.errors.StoreError: m.featx: not an extraction spec
+    """
+    try:
+        yield
+    except (SourceError, BackboneError, HeadError, StoreError) as error:
+        # Those of other arguments than a message say what they need to.
+        if len(error.args) != 1:
+            raise
+        raise type(error)(f"{path}: {error}") from error
 
 
 class MissingPackageError(FeatxError, ImportError):

@@ -10,7 +10,6 @@ parsed (`read_verified`). `featx.hdf5` builds on both for the format inside.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import io
 import os

@@ -20,7 +20,7 @@ from featx.errors import ConversionError, DecodeError
 from featx.features.extraction import extract
 from featx.features.failures import Failure, failure_of
 from featx.features.feature_set import FeatureSet
-from featx.features.keras_models import load_keras_file
+from featx.features.keras_files import load_keras_file
 from featx.files import StrPath
 from featx.heads.persistence import ModelFile
 from featx.images.base import UNLABELLED, ImageSource

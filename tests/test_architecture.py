@@ -20,12 +20,14 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 # Stages from the bottom up: what of featx each may import besides itself.
 FOUNDATION = {
-    "errors",
+    "archives",
     "checks",
     "child",
     "child_process",
     "digests",
     "directories",
+    "documents",
+    "errors",
     "files",
     "folders",
     "foreign_hdf5",

@@ -17,7 +17,8 @@ from pathlib import Path
 
 import numpy as np
 
-from featx.errors import DecodeError, FeatxWarning
+from featx.documents import read_json
+from featx.errors import DecodeError, FeatxWarning, printable
 from featx.features.batching import batches_of
 from featx.features.engine_choice import cosines
 from featx.features.engines import Engine, available_cpus
@@ -121,15 +122,16 @@ def _recalled(embedded: Embedded, directory: Path) -> PrecisionDifference | None
     """What was measured before on images that are nearly all among these, under the same labels."""
     for path in sorted(directory.glob("difference-*.json")):
         try:
-            record = json.loads(path.read_text())
+            record = read_json(path)
             labels, difference = record["labels"], PrecisionDifference.from_json(record["difference"])
-            here = _labels(embedded, labels)
-        except (OSError, KeyError, TypeError, ValueError) as error:
-            warnings.warn(f"{path} cannot be used ({error}); measuring anew", FeatxWarning, stacklevel=3)
+            here = _labels(embedded, labels.keys())
+        except (OSError, AttributeError, KeyError, TypeError, ValueError) as error:
+            reason = printable(str(error))
+            warnings.warn(f"{path} cannot be used ({reason}); measuring anew", FeatxWarning, stacklevel=3)
             path.unlink(missing_ok=True)
             continue
         is_same = all(labels[digest] == label for digest, label in here.items())
-        if is_same and len(here) >= _SHARED * len(labels):
+        if here and is_same and len(here) >= _SHARED * len(labels):
             return difference
     return None
 

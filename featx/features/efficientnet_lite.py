@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from featx.errors import BackboneError, FeatxWarning, StoreError
+from featx.features.keras_files import check_weights
 from featx.features.keras_models import weights_digest
 from featx.files import atomic_write, cache_root, set_aside, sha256_hex
 
@@ -254,8 +255,10 @@ def _load_weights(variant: LiteVariant, model: keras.Model) -> None:
 
 def _load_converted(variant: LiteVariant, model: keras.Model, path: Path) -> bool:
     try:
+        # The digest below tells what was read, and comes too late for what reading can do.
+        check_weights(path)
         model.load_weights(path)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, TypeError) as error:
         reason = str(error)
     else:
         if weights_digest(model) == variant.weights_sha256:

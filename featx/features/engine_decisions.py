@@ -12,11 +12,13 @@ import platform
 import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from dataclasses import fields as fields_of
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from featx.errors import FeatxWarning, StoreCorruptError
-from featx.features.engines import PACKAGES, Engine, Graph, Settings, available_cpus
+from featx.documents import read_json
+from featx.errors import FeatxError, FeatxWarning, printable
+from featx.features.engines import ENGINES, PACKAGES, PRECISIONS, Engine, Graph, Settings, available_cpus
 from featx.features.graph_files import read_graph, write_graph
 from featx.features.memory import frugal_engine
 from featx.files import atomic_write, sha256_hex
@@ -25,6 +27,9 @@ if TYPE_CHECKING:
     import keras
 
 _FIRST_BATCH_SIZE = 32
+
+# More than any batch size that is tried.
+_MOST_ROWS = 4096
 
 # Converting takes as long as Keras needs for a few hundred images, and where nothing is kept, every time.
 _WORTH_CONVERTING, _WORTH_CONVERTING_ONCE = 1_000, 10_000
@@ -101,6 +106,38 @@ class Decision:
         return Settings(self.batch_size, self.precision, self.float32_share)
 
 
+def _is_decision(fields: Any, request: EngineRequest) -> bool:
+    """Whether it is one that featx may have made: a store may be shared, or half of another version."""
+    known = {field.name for field in fields_of(Decision)}
+    if not isinstance(fields, dict) or not fields.keys() <= known:
+        return False
+    speeds, batch_size = fields.get("rows_per_second"), fields.get("batch_size")
+    return (
+        all(isinstance(fields.get(name, ""), str) for name in ("engine", "precision", "why", "graph"))
+        and fields.get("engine") in ENGINES
+        and fields.get("precision") in PRECISIONS
+        and type(batch_size) is int
+        and 1 <= batch_size <= (request.batch_size or _MOST_ROWS)
+        and _is_number(fields.get("cosine"))
+        and _is_number(fields.get("float32_share"))
+        and 0 <= fields["float32_share"] <= 1
+        and isinstance(speeds, dict)
+        and all(map(_is_number, speeds.values()))
+    )
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float)
+
+
+def _read_decision(path: Path, request: EngineRequest) -> Decision:
+    fields = read_json(path)
+    if not _is_decision(fields, request):
+        message = "it is no decision on an engine"
+        raise ValueError(message)
+    return Decision(**{**fields, "why": printable(fields.get("why", ""))})
+
+
 def first_line(error: Exception) -> str:
     r"""What an error says, on one line.
 
@@ -133,10 +170,11 @@ def _recalled(request: EngineRequest) -> tuple[Decision, Any] | None:
         if path is None or not path.exists():
             continue
         try:
-            decision = Decision(**json.loads(path.read_text()))
+            decision = _read_decision(path, request)
             graph = read_graph(path.with_name(decision.graph)) if decision.graph else None
-        except (StoreCorruptError, TypeError, ValueError) as error:
-            message = f"the engine of {path.name} cannot be used again ({first_line(error)}); choosing anew"
+        except (FeatxError, OSError, TypeError, ValueError) as error:
+            reason = printable(first_line(error))
+            message = f"the engine of {path.name} cannot be used again ({reason}); choosing anew"
             warnings.warn(message, FeatxWarning, stacklevel=4)
             path.unlink(missing_ok=True)
             continue
@@ -209,6 +247,10 @@ def keep_decision(request: EngineRequest, decision: Decision, source: Any, engin
     if isinstance(source, Graph):
         decision = replace(decision, graph=write_graph(path.parent, source))
     atomic_write(path, json.dumps(asdict(decision), sort_keys=True).encode(), keep_first=True)
-    kept = Decision(**json.loads(path.read_text()))
+    try:
+        kept = _read_decision(path, request)
+    except (OSError, ValueError):
+        # What stands there is of no use; whoever reads it next decides anew.
+        return engine
     same = (kept.engine, kept.settings) == (decision.engine, decision.settings)
     return engine if same else recalled_engine(request) or engine

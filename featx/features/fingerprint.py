@@ -12,18 +12,29 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 import re
 from dataclasses import dataclass
 from typing import Any
 
 from featx.checks import explain
-from featx.errors import StoreError
+from featx.documents import parse_json
+from featx.errors import StoreError, printable
 
 #: Raise it when a field is added, dropped or changes its meaning: old caches are then never reused.
 SPEC_VERSION = 2
 _READABLE_VERSIONS = (1, 2)
 _NEW_IN_VERSION_2 = ("views", "inputs", "input_dtype")
 KEY_DIGITS = 12
+
+_TYPES: dict[str, Any] = {
+    **dict.fromkeys(("backbone", "architecture", "weights", "weights_sha256", "preprocessing"), str),
+    **dict.fromkeys(("resize_rule", "pixels_sha256", "pooling", "precision", "inputs", "input_dtype"), str),
+    **dict.fromkeys(("weights_seed", "view_seed"), int | None),
+    "n_views": int,
+}
+# A sample of more values is no image that a network takes, but a way to ask for memory.
+_MAX_VALUES, _MAX_VIEWS = 2**24, 2**16
 
 #: What a backbone takes: images, or arrays as they are.
 INPUTS = ("images", "arrays")
@@ -142,9 +153,9 @@ class ExtractionSpec:
             When the text is not a spec of this version of featx.
         """
         try:
-            fields = json.loads(text)
+            fields = parse_json(text.encode())
             if fields["version"] not in _READABLE_VERSIONS:
-                received = f"an extraction spec of version {fields['version']}"
+                received = f"an extraction spec of version {fields['version']!r:.20}"
                 raise StoreError(explain(received, f"version {SPEC_VERSION}", "extract the features anew"))
             fields["input_size"] = tuple(fields["input_size"])
             fields["taps"] = tuple(fields["taps"])
@@ -152,9 +163,28 @@ class ExtractionSpec:
             fields["feature_blocks"] = tuple(
                 (str(name), int(width)) for name, width in fields["feature_blocks"]
             )
-            return cls(**fields)
-        except (KeyError, TypeError, ValueError) as error:
-            raise StoreError(f"not an extraction spec: {error}") from error
+            spec = cls(**fields)
+        except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError) as error:
+            raise StoreError(f"not an extraction spec: {printable(str(error))[:300]}") from error
+        if wrong := spec._wrong_field():
+            raise StoreError(f"not an extraction spec: its {wrong} cannot be used")
+        return spec
+
+    def _wrong_field(self) -> str | None:
+        """The first field of another type than its own: whoever wrote the text decides what is in it."""
+        for name, kind in _TYPES.items():
+            value = getattr(self, name)
+            if not isinstance(value, kind) or isinstance(value, bool):
+                return name
+        for name in ("taps", "views"):
+            if not all(isinstance(value, str) for value in getattr(self, name)):
+                return name
+        sides = self.input_size
+        if not all(type(side) is int and side > 0 for side in sides) or math.prod(sides) > _MAX_VALUES:
+            return "input_size"
+        if self.inputs not in INPUTS:
+            return "inputs"
+        return None if 0 < self.n_views <= _MAX_VIEWS else "n_views"
 
     def differences(self, other: ExtractionSpec) -> dict[str, tuple[Any, Any]]:
         """The fields that differ, each with this spec's value and the other's.

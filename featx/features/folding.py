@@ -23,7 +23,7 @@ import numpy as np
 
 from featx.checks import explain
 from featx.errors import BackboneError, FeatxWarning
-from featx.features.keras_models import UNSAFE_LAYERS
+from featx.features.keras_configs import UNSAFE_LAYERS
 
 if TYPE_CHECKING:
     import keras

@@ -8,9 +8,13 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from featx.errors import StoreCorruptError
+from featx.checks import require
+from featx.documents import MAX_BYTES
+from featx.errors import StoreCorruptError, naming, printable
 from featx.features.engines import Graph
+from featx.features.graph_checks import check_onnx, check_openvino
 from featx.files import atomic_write, read_verified, sha256_hex
+from featx.reading import read_regular_file
 
 _NAME = re.compile(r"(onnx|openvino)-([0-9a-f]{64})\.graph")
 _LENGTH_BYTES = 8
@@ -22,9 +26,9 @@ def write_graph(directory: Path, graph: Graph) -> str:
     Examples
     --------
     >>> directory = getfixture("tmp_path")
-    >>> name = write_graph(directory, Graph("onnx", b"graph", b"weights"))
+    >>> name = write_graph(directory, Graph("openvino", b"<net/>", b"weights"))
     >>> read_graph(directory / name)
-    Graph(engine='onnx', graph=b'graph', weights=b'weights')
+    Graph(engine='openvino', graph=b'<net/>', weights=b'weights')
     """
     data = len(graph.graph).to_bytes(_LENGTH_BYTES, "little") + graph.graph + graph.weights
     name = f"{graph.engine}-{sha256_hex(data)}.graph"
@@ -45,13 +49,31 @@ def read_graph(path: Path) -> Graph:
     ------
     StoreCorruptError
         When the file is absent, or not the one that was written.
+    StoreError
+        When the graph asks for more than to compute: a store may be shared, and a name can be computed.
     """
     match = _NAME.fullmatch(path.name)
     if match is None:
         raise StoreCorruptError(f"{path.name} is not the name of a converted model")
     data = read_verified(path, match[2])
     stop = _LENGTH_BYTES + int.from_bytes(data[:_LENGTH_BYTES], "little")
-    return Graph(match[1], data[_LENGTH_BYTES:stop], data[stop:])
+    graph = Graph(match[1], data[_LENGTH_BYTES:stop], data[stop:])
+    with naming(path):
+        check_graph(graph)
+    return graph
+
+
+def check_graph(graph: Graph) -> None:
+    """Refuse a graph that asks for more than to compute, as `featx.features.graph_checks` does."""
+    if graph.engine == "openvino":
+        check_openvino(graph.graph)
+        return
+    onnx = require("onnx", "onnx")
+    try:
+        model = onnx.load_model_from_string(graph.graph)
+    except Exception as error:  # protobuf's own, which is no ValueError
+        raise StoreCorruptError(f"no ONNX model: {printable(str(error)[:200])}") from error
+    check_onnx(model)
 
 
 def unused_graphs(directory: Path) -> list[Path]:
@@ -64,5 +86,13 @@ def unused_graphs(directory: Path) -> list[Path]:
     >>> [path.name == name for path in unused_graphs(directory)]
     [True]
     """
-    decisions = "".join(path.read_text() for path in directory.glob("engine-*.json"))
-    return [path for path in sorted(directory.glob("*.graph")) if path.name not in decisions]
+    decisions = b"".join(_content(path) for path in directory.glob("engine-*.json"))
+    return [path for path in sorted(directory.glob("*.graph")) if path.name.encode() not in decisions]
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return read_regular_file(path, MAX_BYTES)
+    except OSError:
+        # What cannot be read decides nothing.
+        return b""

@@ -1,9 +1,7 @@
-"""Keras models as things to be identified and to be opened safely.
+"""Keras models as things to be identified.
 
 Identity is two digests: the architecture's, over the model's config with the names that Keras counts
-up per process taken out, and the weights', over all tensors. A ``.keras`` file is walked before Keras
-opens it: only Keras's own layers and operations are let through, because everything else runs code of
-whoever wrote the file.
+up per process taken out, and the weights', over all tensors.
 """
 
 from __future__ import annotations
@@ -11,43 +9,17 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
-import zipfile
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from featx.checks import explain
 from featx.digests import arrays_sha256
-from featx.errors import BackboneError, printable
+from featx.errors import BackboneError
 
 if TYPE_CHECKING:
     import keras
-
-# Modules of Keras whose classes compute and do nothing else (no files, no network, no Python code).
-_SAFE_MODULES = (
-    *("keras.layers", "keras.initializers", "keras.regularizers", "keras.constraints", "keras.activations"),
-    *("keras.dtype_policies", "keras.models", "keras.src.layers", "keras.src.models", "keras.src.ops"),
-    "keras.src.applications",
-)
-_SAFE_CLASSES = {
-    ("keras", "DTypePolicy"),
-    ("keras", "Sequential"),
-    ("keras", "Model"),
-    ("keras", "Functional"),
-}
-UNSAFE_LAYERS = {"Lambda", "TorchModuleWrapper", "TFSMLayer", "JaxLayer", "FlaxLayer"}
-_PLAIN_VALUES = {
-    "__keras_tensor__",
-    "__tensor__",
-    "__numpy__",
-    "__tuple__",
-    "__bytes__",
-    "__ellipsis__",
-    "__slice__",
-}
-_MAX_CONFIG_BYTES = 64 * 2**20
 
 # What a config holds that changes no feature.
 _IRRELEVANT = ("trainable", "build_config", "compile_config", "registered_name", "shared_object_id")
@@ -101,62 +73,6 @@ def architecture_digest(model: keras.Model) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def load_keras_file(path: Path) -> keras.Model:
-    """Open a ``.keras`` file that holds nothing but Keras's own layers.
-
-    Parameters
-    ----------
-    path : Path
-        As written by ``model.save("model.keras")``.
-
-    Returns
-    -------
-    keras.Model
-        Not compiled.
-
-    Raises
-    ------
-    BackboneError
-        When the file is absent, damaged, or asks for code that is not Keras's own. A model with layers
-        of your own is passed as a ``keras.Model`` that you have loaded yourself.
-
-    Examples
-    --------
-    >>> import keras
-    >>> path = getfixture("tmp_path") / "m.keras"
-    >>> keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)]).save(path)
-    >>> load_keras_file(path).output_shape
-    (None, 1)
-    """
-    import keras
-
-    for class_name in _unsafe_classes(_read_config(path)):
-        raise BackboneError(
-            explain(
-                f"{path} with {printable(class_name)!r}, which may run code of its author",
-                "Keras's own layers only",
-                "if you trust it, load it with Keras and pass the model",
-            )
-        )
-    try:
-        return keras.saving.load_model(path, compile=False, safe_mode=True)
-    except Exception as error:  # a damaged archive fails in any of Keras's parsers
-        raise BackboneError(f"{path} cannot be loaded as a Keras model: {error}") from error
-
-
-def _read_config(path: Path) -> Any:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            if archive.getinfo("config.json").file_size > _MAX_CONFIG_BYTES:
-                raise BackboneError(f"{path}: its config.json is larger than any model's; refused")
-            return json.loads(archive.read("config.json"))
-    except FileNotFoundError:
-        raise BackboneError(explain(f"{path}: no such file", "a .keras file", "check the path")) from None
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
-        message = explain(f"{path} ({error})", "a file saved by model.save('model.keras')", "save it anew")
-        raise BackboneError(message) from error
-
-
 def _dictionaries(value: Any) -> Iterator[dict[str, Any]]:
     if isinstance(value, dict):
         yield value
@@ -164,21 +80,6 @@ def _dictionaries(value: Any) -> Iterator[dict[str, Any]]:
     if isinstance(value, list | tuple):
         for item in value:
             yield from _dictionaries(item)
-
-
-def _unsafe_classes(config: Any) -> Iterator[str]:
-    if isinstance(config, dict):
-        # The loss and metrics that a model was trained with are not loaded.
-        config = {name: value for name, value in config.items() if name != "compile_config"}
-    for item in _dictionaries(config):
-        class_name, module = item.get("class_name"), item.get("module")
-        if class_name is None or (module is None and class_name in _PLAIN_VALUES):
-            continue
-        is_safe_module = isinstance(module, str) and any(
-            module == safe or module.startswith(f"{safe}.") for safe in _SAFE_MODULES
-        )
-        if class_name in UNSAFE_LAYERS or not (is_safe_module or (module, class_name) in _SAFE_CLASSES):
-            yield f"{module}.{class_name}"
 
 
 def _is_named(item: dict[str, Any]) -> bool:

@@ -18,7 +18,7 @@ import numpy as np
 from featx.checks import check_choice, explain, suggest
 from featx.errors import BackboneError
 from featx.features.frozen import OWN, PREPROCESSING, Backbone, BackboneSpec, functional
-from featx.features.keras_models import load_keras_file
+from featx.features.keras_files import load_keras_file
 
 if TYPE_CHECKING:
     import keras

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 
-from featx.errors import StoreError
+from featx.documents import parse_json
+from featx.errors import StoreError, printable
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,16 @@ class PrecisionDifference:
         True
         """
         try:
-            return cls(**json.loads(text))
-        except (TypeError, ValueError) as error:
-            raise StoreError(f"not a precision's difference: {error}") from error
+            found = cls(**parse_json(text.encode()))
+        except (AttributeError, TypeError, ValueError) as error:
+            raise StoreError(f"not a precision's difference: {printable(str(error))}") from error
+        if not found._is_usable():
+            raise StoreError("not a precision's difference: one of its values is of another type")
+        return found
+
+    def _is_usable(self) -> bool:
+        figures = (self.cosine_mean, self.cosine_min, self.accuracy or 0.0, self.accuracy_float32 or 0.0)
+        is_known = self.precision in ("float32", "bfloat16", "float16")
+        return (
+            is_known and type(self.n_samples) is int and all(type(each) in (int, float) for each in figures)
+        )

@@ -13,8 +13,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
 from featx.checks import check_positive, check_seed, explain
-from featx.errors import BackboneError, SourceError, StoreMismatchError
-from featx.features.backbones import load_backbone
+from featx.errors import BackboneError, SourceError, StoreMismatchError, printable
+from featx.features.backbones import is_registered, load_backbone
 from featx.features.fingerprint import ExtractionSpec
 from featx.features.frozen import OWN, Backbone, BackboneSpec, Weights, described_architecture
 from featx.features.keras_models import weights_digest
@@ -194,6 +194,11 @@ class ExtractionRecipe:
             raise BackboneError(
                 explain(received, "that model", "pass backbone=... (a keras.Model or .keras file)")
             )
+        if backbone is None and not is_registered(spec.backbone):
+            # A file that names another file does not get it opened.
+            received = f"features of the backbone {printable(spec.backbone[:100])!r}"
+            expected = "a registered one (featx.list_backbones)"
+            raise BackboneError(explain(received, expected, "register it, or pass backbone=..."))
         extractor = cls(
             spec.backbone if backbone is None else backbone,
             pooling=spec.pooling,

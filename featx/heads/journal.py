@@ -24,12 +24,16 @@ import sklearn
 from featx import __version__
 from featx.checks import explain
 from featx.directories import failure_reason, sync_directory
+from featx.documents import parse_json
 from featx.errors import HeadError, StoreError
 from featx.files import StrPath
 from featx.heads.cells import Cell
 from featx.heads.problem import Problem, digest_of
+from featx.reading import read_regular_file
 
 _BLOCK_ROWS = 8192
+# A million cells of a few hundred bytes.
+_MAX_BYTES = 2**30
 # Every line is preceded by an empty one, so that the first is no exception.
 _FIRST_BYTES = b"\n{"
 
@@ -69,7 +73,9 @@ class Journal:
             return
         try:
             # O_APPEND: two searches may write to one journal, and neither tears the other's lines.
-            descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+            # O_NONBLOCK: a pipe that nobody reads is an error, and not something to wait for.
+            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK
+            descriptor = os.open(self._path, flags, 0o666)
             try:
                 # Cut short, by a disk that is nearly full, it is a torn line: it is written again, whole.
                 while os.write(descriptor, lines) < len(lines):
@@ -87,7 +93,7 @@ class Journal:
 
     def _read(self, path: Path) -> None:
         try:
-            data = path.read_bytes()
+            data = read_regular_file(os.path.realpath(path), _MAX_BYTES)
         except OSError as error:
             remedy = "pass another path"
             raise StoreError(
@@ -124,8 +130,27 @@ def _parsed(line: bytes) -> dict[str, Any] | None:
     text, _, checksum = line.rpartition(b" ")
     if checksum != b"%08x" % zlib.crc32(text):
         return None
-    entry = json.loads(text)
-    return entry if isinstance(entry, dict) else None
+    try:
+        entry = parse_json(text)
+    except ValueError:
+        return None
+    return entry if isinstance(entry, dict) and _is_cell(entry) else None
+
+
+def _is_cell(entry: dict[str, Any]) -> bool:
+    """Whether a line says all of a cell: a checksum tells that it is whole, and not who wrote it."""
+    scores = entry.get("scores")
+    return (
+        all(isinstance(entry.get(name), str) for name in ("problem", "candidate", "error"))
+        and type(entry.get("fold")) is int
+        and all(_is_number(entry.get(name)) for name in ("fit_time", "score_time"))
+        and isinstance(scores, dict)
+        and all(map(_is_number, scores.values()))
+    )
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float)
 
 
 def problem_digest(problem: Problem) -> str:

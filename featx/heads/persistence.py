@@ -32,9 +32,12 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from featx import __version__
+from featx.archives import check_members, read_member
 from featx.checks import explain
+from featx.documents import parse_json
 from featx.errors import FeatxWarning, HeadError, StoreCorruptError, StoreError, printable
 from featx.files import StrPath, atomic_write, sha256_hex
+from featx.heads.soundness import unsoundness
 from featx.reading import read_regular_file
 
 FORMAT_VERSION = 2
@@ -60,8 +63,8 @@ _FIELDS = {
     "versions": dict,
 }
 _MAX_BYTES = 2 * 2**30
-# Deflate cannot do better.
-_MAX_EXPANSION = 1100
+# Digests of six million training images.
+_MAX_MODEL_BYTES = 128 * 2**20
 # Sixteen digits tell images apart and keep the file small.
 _DIGEST_DIGITS = 16
 _FIXED_TIME = (1980, 1, 1, 0, 0, 0)
@@ -169,7 +172,7 @@ class ModelFile:
             When the file is absent, damaged, not a model, or holds types that are not loaded.
         """
         model, head = _read_members(path)
-        written_by = printable(str(model["versions"].get("scikit-learn")))
+        written_by = printable(str(model["versions"].get("scikit-learn"))[:20])
         if written_by.rpartition(".")[0] != sklearn.__version__.rpartition(".")[0]:
             message = f"{path} was written with scikit-learn {written_by}; this is {sklearn.__version__}"
             warnings.warn(message, FeatxWarning, stacklevel=2)
@@ -235,13 +238,10 @@ def _read_members(path: StrPath) -> tuple[dict[str, Any], bytes]:
         if not zipfile.is_zipfile(io.BytesIO(data)):
             raise StoreError(explain(f"{path}, which is another file or lacks its end", expected, remedy))
         with zipfile.ZipFile(io.BytesIO(data)) as file:
-            members = file.infolist()
-            if sorted(member.filename for member in members) != sorted(_MEMBERS):
+            if sorted(file.namelist()) != sorted(_MEMBERS):
                 raise StoreError(explain(f"the archive {path}", expected, remedy))
-            if sum(member.file_size for member in members) > min(_MAX_BYTES, len(data) * _MAX_EXPANSION):
-                raise StoreCorruptError(f"{path} claims more bytes than a model holds; refused")
-            text, head = (_read_member(file, name) for name in _MEMBERS)
-        model = json.loads(text)
+            text, head = _read_both(file, path)
+        model = parse_json(text)
     except StoreError:
         raise
     except FileNotFoundError:
@@ -253,10 +253,12 @@ def _read_members(path: StrPath) -> tuple[dict[str, Any], bytes]:
     return _checked_model(model, head, path), head
 
 
-def _read_member(file: zipfile.ZipFile, name: str) -> bytes:
-    # Asking for its size keeps zipfile from expanding a member that is larger than it claims.
-    with file.open(name) as member:
-        return member.read(file.getinfo(name).file_size)
+def _read_both(file: zipfile.ZipFile, path: StrPath) -> tuple[bytes, bytes]:
+    try:
+        check_members(file)
+        return read_member(file, "model.json", _MAX_MODEL_BYTES), read_member(file, "head.skops", _MAX_BYTES)
+    except StoreError as error:
+        raise StoreCorruptError(f"{path} cannot be read as a model: {error}") from None
 
 
 def _checked_model(model: Any, head: bytes, path: StrPath) -> dict[str, Any]:
@@ -309,6 +311,8 @@ def _open_head(data: bytes, path: StrPath) -> BaseEstimator:
         raise StoreCorruptError(f"{path} is damaged: its head cannot be read: {reason}") from error
     if not isinstance(head, BaseEstimator):
         raise StoreError(explain(f"{path}, which holds a {type(head).__name__}", "a head", "check the path"))
+    if wrong := unsoundness(head):
+        raise StoreCorruptError(f"{path} is damaged: its head {printable(wrong)}")
     return head
 
 

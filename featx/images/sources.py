@@ -17,6 +17,7 @@ from featx.images.array_sources import ArraySource, DatasetSource, is_dataset
 from featx.images.base import UNLABELLED, ImageSource, RawImage
 from featx.images.file_sources import IMAGE_SUFFIXES, FolderSource, ManifestSource, PathSource
 from featx.images.hdf5_source import HDF5Source
+from featx.images.numpy_files import numpy_arrays
 
 __all__ = [
     "ArraySource",
@@ -170,44 +171,6 @@ def as_it_is(source: ImageSource) -> ImageSource:
 
 def _numpy_file_source(path: Path, *, value_range: tuple[float, float] | None = None) -> ImageSource:
     """A ``.npy`` file of images, or a ``.npz`` file of arrays named images, labels and groups."""
-    arrays = numpy_arrays(path, "images")
+    arrays = numpy_arrays(path, "images", optional=("labels", "groups"))
     groups = arrays["groups"].tolist() if "groups" in arrays else None
     return ArraySource(arrays["images"], arrays.get("labels"), groups=groups, value_range=value_range)
-
-
-def numpy_arrays(path: Path, *names: str) -> dict[str, np.ndarray]:
-    """The arrays of a ``.npz`` file, or the one of a ``.npy`` file under the first of ``names``.
-
-    Parameters
-    ----------
-    path : Path
-    *names : str
-        One of which has to be there.
-
-    Examples
-    --------
-    >>> path = getfixture("tmp_path") / "x.npz"
-    >>> np.savez(path, labels=[0, 1])
-    >>> numpy_arrays(path, "images")
-    Traceback (most recent call last):
-    featx.errors.SourceError: received ...x.npz holding labels; expected an array 'images'; ...
-    """
-    try:
-        arrays = _read_numpy(path, names[0])
-    except Exception as error:
-        # NumPy passes on what zipfile, zlib and Python's tokenizer make of damage.
-        message = explain(f"{path}: {error}", "a NumPy file without pickles", "save it anew")
-        raise SourceError(message) from error
-    if arrays.keys().isdisjoint(names):
-        received = f"{path} holding {', '.join(sorted(arrays)) or 'nothing'}"
-        expected = f"an array {' or '.join(map(repr, names))}"
-        raise SourceError(explain(received, expected, "save it under that name"))
-    return arrays
-
-
-def _read_numpy(path: Path, name: str) -> dict[str, np.ndarray]:
-    # Never unpickle: a pickle runs code. A .npy file is mapped, not read at once.
-    if path.suffix.lower() == ".npy":
-        return {name: np.lib.format.open_memmap(path, mode="r")}
-    with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-        return {member: archive[member] for member in archive.files}

@@ -21,7 +21,8 @@ from featx.errors import DecodeError, SourceError
 from featx.images.array_sources import TwoPassSource, is_dataset, sample_names
 from featx.images.base import ImageSource, RawImage, SampleLayout, failing
 from featx.images.hdf5_source import HDF5Rows, open_rows
-from featx.images.sources import as_it_is, build_source, check_is_file, described, numpy_arrays
+from featx.images.numpy_files import numpy_arrays
+from featx.images.sources import as_it_is, build_source, check_is_file, described
 
 __all__ = ["DatasetValueSource", "ValueSource", "as_value_source", "cast_value", "value_sha256"]
 
@@ -228,7 +229,7 @@ def _numpy_values(
     path: Path, *, groups: Sequence[str] | None = None, sample_ids: Sequence[str] | None = None
 ) -> ImageSource:
     """A ``.npy`` file of samples, or a ``.npz`` file of arrays by their names."""
-    arrays = numpy_arrays(path, "values", "X")
+    arrays = numpy_arrays(path, "values", "X", optional=("labels", "y", "groups"))
     labels = arrays.get("labels", arrays.get("y"))
     if groups is None and "groups" in arrays:
         groups = arrays["groups"].tolist()

@@ -17,8 +17,10 @@ from typing import Any
 
 import numpy as np
 
+from featx.archives import check_members
 from featx.digests import arrays_sha256
-from featx.errors import StoreCorruptError, StoreError, StoreMismatchError
+from featx.documents import parse_json
+from featx.errors import StoreCorruptError, StoreError, StoreMismatchError, printable
 from featx.files import StrPath, atomic_writer, path_kind, set_aside
 from featx.reading import read_regular_file
 
@@ -117,22 +119,26 @@ def _read(path: StrPath) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         raise StoreError(f"the checkpoint {path} cannot be read: {error.strerror}") from error
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            check_members(archive)
             # Nothing is compressed, so nothing can expand.
             if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
-                raise StoreCorruptError(f"{path} is not a checkpoint that featx wrote")
-            described = json.loads(archive.read(_STATE))
+                raise StoreCorruptError("it is not one that featx wrote")
+            described = parse_json(archive.read(_STATE))
             arrays = {
                 name.removesuffix(".npy"): np.load(io.BytesIO(archive.read(name)), allow_pickle=False)
                 for name in archive.namelist()
                 if name != _STATE
             }
         is_whole = arrays_sha256(sorted(arrays.items())) == described["arrays_sha256"]
-        is_ours = described["format_version"] == FORMAT_VERSION and isinstance(described["run"], dict)
-    except StoreError:
-        raise
+        is_ours = described["format_version"] == FORMAT_VERSION and all(
+            isinstance(described[name], dict) for name in ("run", "state")
+        )
+    except StoreError as error:
+        raise StoreCorruptError(f"{path} cannot be read as a checkpoint: {error}") from error
     except Exception as error:
         # zipfile, json and NumPy each have errors of their own for damaged bytes.
-        raise StoreCorruptError(f"{path} cannot be read as a checkpoint: {error}") from error
+        reason = printable(str(error)[:300])
+        raise StoreCorruptError(f"{path} cannot be read as a checkpoint: {reason}") from error
     if not (is_whole and is_ours):
         raise StoreCorruptError(f"{path} is damaged, or of another version of featx")
     return described, arrays

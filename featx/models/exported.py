@@ -8,6 +8,7 @@ How each format is read, checked and run stands in `featx.models.runtimes`. To c
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -17,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from featx.checks import check_choice, explain
+from featx.documents import parse_json
 from featx.errors import (
     ConversionError,
     FeatxError,
@@ -35,6 +37,9 @@ FORMAT_VERSION = 1
 FORMAT_OF_SUFFIX = {".keras": "keras", ".onnx": "onnx", ".tflite": "litert", "": "saved_model"}
 
 OUTPUTS = ("probability", "decision")
+
+# No network takes more; whoever writes a file could ask for terabytes.
+_MAX_PIXELS = 2**24
 
 
 @dataclass(frozen=True)
@@ -78,7 +83,7 @@ class Details:
         StoreError
             When it is of another version, or a field is missing or of another type.
         """
-        fields = json.loads(data)
+        fields = parse_json(data)
         version = fields.get("format_version") if isinstance(fields, dict) else None
         if version != FORMAT_VERSION:
             received = f"featx.json of format_version {version!r:.20}"
@@ -96,7 +101,9 @@ def _is_list_of(kind: type, value: Any) -> bool:
 
 _VALID: dict[str, Callable[[Any], bool]] = {
     "class_names": lambda value: _is_list_of(str, value),
-    "input_size": lambda value: _is_list_of(int, value) and len(value) == 2 and min(value) > 0,
+    "input_size": lambda value: (
+        _is_list_of(int, value) and len(value) == 2 and min(value) > 0 and math.prod(value) <= _MAX_PIXELS
+    ),
     "output": lambda value: value in OUTPUTS,
     "featx_version": lambda value: isinstance(value, str),
     "model_sha256": lambda value: value is None or isinstance(value, str),
@@ -231,7 +238,9 @@ def load_exported(path: StrPath) -> ExportedModel:
         raise StoreError(explain(f"{path}: no such file", expected, "check the path")) from None
     except FeatxError as error:
         kind = type(error) if isinstance(error, StoreError) else StoreError
-        raise kind(f"{path} cannot be opened: {error}") from error
+        # What opens a .keras file names it already.
+        reason = str(error).removeprefix(f"{path} ").removeprefix("cannot be loaded as a Keras model: ")
+        raise kind(f"{path} cannot be opened: {reason}") from error
     except OSError as error:
         raise StoreError(f"{path} cannot be read: {error.strerror or error}") from error
     except Exception as error:

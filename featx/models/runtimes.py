@@ -8,7 +8,6 @@ Each runtime is imported here and nowhere else, when a file of its format is ope
 from __future__ import annotations
 
 import os
-import stat
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -18,9 +17,11 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
+from featx.archives import check_members, open_foreign_archive, read_member
 from featx.checks import explain, require
 from featx.errors import StoreCorruptError, StoreError, printable
-from featx.features.keras_models import load_keras_file
+from featx.features.graph_checks import check_onnx
+from featx.features.keras_files import load_keras_file
 from featx.files import sha256_hex
 from featx.reading import read_regular_file
 
@@ -34,10 +35,6 @@ Run: TypeAlias = Callable[[np.ndarray], np.ndarray]
 
 _MAX_BYTES = 2 * 2**30
 _MAX_DETAILS_BYTES = 2**20
-# Deflate cannot do better.
-_MAX_EXPANSION = 1100
-
-_ONNX_DOMAINS = {"", "ai.onnx", "ai.onnx.ml"}
 
 # What Keras's layers become: arithmetic, shapes, and reading their own variables.
 _ARITHMETIC_NAMES = """
@@ -84,9 +81,7 @@ class Runtime:
 
 
 def _read_keras(path: Path) -> Opened:
-    _check_regular(path)
-    with zipfile.ZipFile(path) as archive:
-        _check_expansion(archive)
+    with open_foreign_archive(path) as archive:
         details = _member(archive)
     return Opened(details, None, load_keras_file(path))
 
@@ -95,26 +90,10 @@ def _start_keras(model: Any) -> Run:
     return lambda images: np.asarray(model.predict_on_batch(images))
 
 
-def _check_regular(path: Path) -> None:
-    # Opening a pipe would wait for its other end.
-    if not stat.S_ISREG(path.stat().st_mode):
-        raise StoreError(explain("a pipe, socket or device", "a regular file", "check the path"))
-
-
-def _check_expansion(archive: zipfile.ZipFile) -> None:
-    members = archive.infolist()
-    n_bytes, n_stored = sum(item.file_size for item in members), sum(item.compress_size for item in members)
-    if n_bytes > _MAX_EXPANSION * n_stored:
-        raise StoreCorruptError("it claims more bytes than it can hold")
-
-
 def _member(archive: zipfile.ZipFile) -> bytes:
     if DETAILS_NAME not in archive.namelist():
         raise _without_details()
-    if archive.getinfo(DETAILS_NAME).file_size > _MAX_DETAILS_BYTES:
-        raise StoreCorruptError(f"its {DETAILS_NAME} is larger than any")
-    with archive.open(DETAILS_NAME) as file:
-        return file.read(_MAX_DETAILS_BYTES)
+    return read_member(archive, DETAILS_NAME, _MAX_DETAILS_BYTES)
 
 
 def _without_details() -> StoreError:
@@ -144,32 +123,6 @@ def onnx_payload(model: Any) -> bytes:
     return payload
 
 
-def check_onnx(model: Any) -> None:
-    """Refuse a model that reads other files or needs operations that are not the standard's."""
-    for message in _messages(model):
-        kind = message.DESCRIPTOR.name
-        if kind == "TensorProto" and (message.data_location or message.external_data):
-            expected = "all of it in one file"
-            raise StoreError(explain("an ONNX model with weights in other files", expected, "refused"))
-        domain = getattr(message, "domain", "") if kind != "ModelProto" else ""
-        if domain not in _ONNX_DOMAINS or kind == "FunctionProto":
-            received = f"an ONNX model with operations of {printable(domain)!r}"
-            raise StoreError(explain(received, "operations of the ONNX standard only", "refused"))
-
-
-def _messages(message: Any) -> Iterator[Any]:
-    """A protobuf message and all below it; its parser has bounded the depth."""
-    yield message
-    for descriptor, value in message.ListFields():
-        if descriptor.message_type is not None:
-            for item in value if _is_repeated(value) else [value]:
-                yield from _messages(item)
-
-
-def _is_repeated(value: Any) -> bool:
-    return not hasattr(value, "ListFields")
-
-
 def _start_onnx(payload: bytes) -> Run:
     onnxruntime = require("onnxruntime", "onnx")
     options = onnxruntime.SessionOptions()
@@ -191,6 +144,7 @@ def _read_litert(path: Path) -> Opened:
     if not zipfile.is_zipfile(BytesIO(data)):
         raise _without_details()
     with zipfile.ZipFile(BytesIO(data)) as archive:
+        check_members(archive)
         details = _member(archive)
         # The interpreter reads the model from the front, the archive is found from the end.
         model = data[: min(item.header_offset for item in archive.infolist())]
@@ -226,9 +180,20 @@ def _read_saved_model(path: Path) -> Opened:
     # TensorFlow prefers a text file of the same meaning, which nobody checked.
     if sorted(folder.glob("saved_model.*")) != [folder / "saved_model.pb"]:
         raise StoreError(explain("several graphs, or none", "one, saved_model.pb", "export the model anew"))
+    _check_own_files(folder)
     graph = read_regular_file(folder / "saved_model.pb", _MAX_BYTES)
     check_saved_model(graph)
     return Opened(details, sha256_hex(graph), folder)
+
+
+def _check_own_files(folder: Path) -> None:
+    """Refuse links and pipes: TensorFlow opens whatever stands under the names it knows."""
+    for inner, folders, files in os.walk(folder):
+        for name in (*folders, *files):
+            path = Path(inner, name)
+            if path.is_symlink() or not (path.is_dir() or path.is_file()):
+                shown = printable(str(path.relative_to(folder)))
+                raise StoreError(explain(f"{shown}, a link or a pipe", "files of its own", "refused"))
 
 
 def check_saved_model(graph: bytes) -> None:

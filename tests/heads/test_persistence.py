@@ -1,26 +1,19 @@
 """The model file: what goes in comes out bit for bit, and what somebody else put in is never run."""
 
-import io
 import json
 import os
 import pickle
 import signal
-import struct
 import subprocess
 import sys
-import warnings
 import zipfile
-from functools import cache, partial
 from threading import Lock
 
-import joblib
 import numpy as np
 import pytest
-import sklearn
 import skops.io
 from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
-from sklearn.datasets import load_digits
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
@@ -41,23 +34,20 @@ from featx.files import sha256_hex
 from featx.heads.persistence import FORMAT_VERSION
 from featx.heads.search import HeadSearch
 from featx.heads.spaces import resolve_heads
+from tests.faults.malicious import Payload
+from tests.faults.malicious_heads import (
+    HOSTILE,
+    PAYLOADS,
+    digits,
+    head_bytes,
+    in_place_of_the_head,
+    model_file,
+    packed,
+    small_head,
+)
 
 METHODS = ("predict", "predict_proba", "decision_function")
 DIGEST = sha256_hex(b"an image")
-
-
-@cache
-def digits(n_classes=10):
-    """Features as extraction gives them, and their classes."""
-    X, y = load_digits(return_X_y=True)
-    is_kept = y < n_classes
-    return X[is_kept][:150].astype(np.float32), y[is_kept][:150]
-
-
-@cache
-def small_head():
-    X, y = digits(n_classes=2)
-    return LogisticRegression().fit(X[:, 20:24], y)
 
 
 @pytest.fixture
@@ -144,7 +134,7 @@ def test_a_file_of_version_1_is_read(path, tmp_path):
     del model["extraction_specs"]
     model["format_version"] = 1
     old = tmp_path / "old.featx"
-    old.write_bytes(zip_bytes([("model.json", json.dumps(model)), ("head.skops", head)]))
+    old.write_bytes(packed([("model.json", json.dumps(model)), ("head.skops", head)]))
     loaded = ModelFile.load(old)
     assert loaded.specs == (loaded.extraction_spec,) == (ModelFile.load(path).extraction_spec,)
     assert_same_answers(loaded.head, small_head(), digits(n_classes=2)[0][:, 20:24])
@@ -364,233 +354,6 @@ def test_a_head_of_another_scikit_learn_is_loaded_with_a_warning(path):
 # for anything that a loader has no business to do.
 
 
-def zip_bytes(members, compression=zipfile.ZIP_DEFLATED):
-    archive = io.BytesIO()
-    with warnings.catch_warnings():
-        # A name that stands twice is one of the tricks.
-        warnings.simplefilter("ignore")
-        with zipfile.ZipFile(archive, "w", compression) as file:
-            for name, data in members:
-                file.writestr(zipfile.ZipInfo(name), data, compression)
-    return archive.getvalue()
-
-
-def head_bytes(edit=lambda schema: schema, files=None, compression=zipfile.ZIP_STORED):
-    """The small head as skops writes it, with another schema or other members."""
-    with zipfile.ZipFile(io.BytesIO(skops.io.dumps(small_head()))) as file:
-        members = {name: file.read(name) for name in file.namelist()}
-    members["schema.json"] = json.dumps(edit(json.loads(members["schema.json"]))).encode()
-    arrays = {name: data for name, data in members.items() if name.endswith(".npy")}
-    members |= {name: (files or (lambda data: data))(data) for name, data in arrays.items()}
-    return zip_bytes(members.items(), compression)
-
-
-def model_file(head, extra=(), **fields):
-    """A model file around any head, whose checksum is right: an attacker can compute one too."""
-    model = {
-        "format_version": FORMAT_VERSION,
-        "class_names": ["cat", "dog"],
-        "extraction_spec": None,
-        "extraction_specs": [],
-        "metrics": {},
-        "training_images": [],
-        "versions": {"scikit-learn": sklearn.__version__},
-        "head_sha256": sha256_hex(head),
-    } | fields
-    return zip_bytes([("model.json", json.dumps(model)), ("head.skops", head), *extra])
-
-
-def node(module, name, loader, **content):
-    return {"__module__": module, "__class__": name, "__loader__": loader, **content}
-
-
-def json_node(value):
-    return node("builtins", "str", "JsonNode", content=json.dumps(value), is_json=True)
-
-
-def list_node(kind, *items):
-    return node("builtins", kind, f"{kind.title()}Node", content=list(items))
-
-
-def in_place_of_the_head(new):
-    return lambda schema: new | {"protocol": schema["protocol"], "_skops_version": schema["_skops_version"]}
-
-
-def in_place_of_the_coefficients(new):
-    def edit(schema):
-        schema["content"]["content"]["coef_"] = new
-        return schema
-
-    return edit
-
-
-SHELL = node("os", "system", "FunctionNode")
-COMMAND = list_node("tuple", json_node("touch CANARY"))
-DICT = node("builtins", "dict", "DictNode", content={}, key_types=list_node("list"))
-PAYLOADS = {
-    "function": SHELL,
-    "type": node("builtins", "eval", "TypeNode"),
-    "partial": node(
-        "functools",
-        "partial",
-        "PartialNode",
-        content={"func": SHELL, "args": COMMAND, "kwds": DICT, "namespace": json_node(None)},
-    ),
-    "constructor": node("os", "system", "ConstructorFromReduceNode", content=COMMAND),
-    "constructor of ours": node("canary", "Canary", "ConstructorFromReduceNode", content=COMMAND),
-    "object": node("canary", "Canary", "ObjectNode", content=DICT),
-    "object outside scikit-learn": node("subprocess", "Popen", "ObjectNode", content=DICT),
-    "list of another class": node("canary", "Canary", "ListNode", content=[]),
-    "dict of another class": node("canary", "Canary", "DictNode", content={}, key_types=list_node("list")),
-    "array of another class": node("canary", "Canary", "NdArrayNode", type="json", content=[], shape=COMMAND),
-    "tree of another class": node("canary", "Canary", "TreeNode", __reduce__={"args": COMMAND}, content=DICT),
-    "operator": node("operator", "methodcaller", "OperatorFuncNode", attrs=COMMAND),
-    "operator elsewhere": node("os", "system", "OperatorFuncNode", attrs=COMMAND),
-    "method": node(
-        "sklearn.linear_model._logistic",
-        "LogisticRegression",
-        "MethodNode",
-        content={
-            "func": "__init__",
-            "obj": node("sklearn.linear_model._logistic", "LogisticRegression", "ObjectNode"),
-        },
-    ),
-    "random generator": node(
-        "canary", "Canary", "RandomGeneratorNode", content={"bit_generator": {"bit_generator": "Canary"}}
-    ),
-    "terminal codes": node("canary", "\x1b[2J\nloaded", "ObjectNode"),
-    "unknown loader": node("canary", "Canary", "CanaryNode"),
-    "no loader": {"__module__": "canary", "__class__": "Canary"},
-    "unknown cache": node("canary", "Canary", "CachedNode"),
-    "numbers for names": node(1, 2, "ObjectNode"),
-    "cycle": node("builtins", "list", "ListNode", __id__=1, content=[{"__id__": 1}]),
-}
-NOT_A_HEAD = {"number": json_node(3), "list": list_node("list", json_node(3)), "nothing": json_node(None)}
-
-
-def deep_list(schema):
-    nested = json_node(0)
-    for _ in range(200):
-        nested = list_node("list", nested)
-    return in_place_of_the_head(nested)(schema)
-
-
-class Canary:
-    """Runs a command when it is unpickled."""
-
-    def __reduce__(self):
-        return os.system, ("touch CANARY",)
-
-
-def pickled_array(_):
-    buffer = io.BytesIO()
-    np.save(buffer, np.array([Canary()]), allow_pickle=True)
-    return buffer.getvalue()
-
-
-def huge_array(_):
-    """A header that claims 8 TB."""
-    buffer = io.BytesIO()
-    np.lib.format.write_array_header_1_0(
-        buffer, {"descr": "<f8", "fortran_order": False, "shape": (10**6, 10**6)}
-    )
-    return buffer.getvalue()
-
-
-def joblib_bytes():
-    buffer = io.BytesIO()
-    joblib.dump(Canary(), buffer)
-    return buffer.getvalue()
-
-
-def lying_bomb():
-    """A member of 100 MiB that claims 1,000 bytes."""
-    size = 100 * 2**20
-    data = zip_bytes([("model.json", bytes(size)), ("head.skops", b"")])
-    return data.replace(struct.pack("<I", size), struct.pack("<I", 1000))
-
-
-def lying_bomb_in_a_head():
-    size = 100 * 2**20
-    data = zip_bytes([("schema.json", bytes(size))])
-    return model_file(data.replace(struct.pack("<I", size), struct.pack("<I", 100)))
-
-
-def repeated_member():
-    head = head_bytes()
-    return model_file(head, [("head.skops", head)])
-
-
-def encrypted():
-    data = bytearray(model_file(head_bytes()))
-    for signature, flag in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
-        data[data.index(signature) + flag] |= 1
-    return bytes(data)
-
-
-HOSTILE = {
-    "pickle": lambda: pickle.dumps(Canary()),
-    "joblib": joblib_bytes,
-    "empty file": lambda: b"",
-    "text": lambda: b"<!DOCTYPE html>",
-    "bare skops": head_bytes,
-    "empty archive": lambda: zip_bytes([]),
-    "no head": lambda: zip_bytes([("model.json", "{}")]),
-    "no description": lambda: zip_bytes([("head.skops", head_bytes())]),
-    "extra member": lambda: model_file(head_bytes(), [("extra.py", "")]),
-    "repeated member": repeated_member,
-    "path above": lambda: model_file(head_bytes(), [("../../CANARY", "x")]),
-    "absolute path": lambda: model_file(head_bytes(), [("/CANARY", "x")]),
-    "path to itself": lambda: zip_bytes([("./model.json", "{}"), ("head.skops", head_bytes())]),
-    "folder": lambda: zip_bytes([("model.json/", ""), ("head.skops", head_bytes())]),
-    "encrypted": encrypted,
-    "pickle for a description": lambda: zip_bytes(
-        [("model.json", pickle.dumps(Canary())), ("head.skops", b"")]
-    ),
-    "list for a description": lambda: zip_bytes([("model.json", "[]"), ("head.skops", b"")]),
-    "deep description": lambda: zip_bytes([("model.json", "[" * 10**5), ("head.skops", b"")]),
-    "pickle for a head": lambda: model_file(pickle.dumps(Canary())),
-    "joblib for a head": lambda: model_file(joblib_bytes()),
-    "no bytes for a head": lambda: model_file(b""),
-    "newer format": lambda: model_file(head_bytes(), format_version=FORMAT_VERSION + 1),
-    "specs of no kind": lambda: model_file(head_bytes(), extraction_specs=[1]),
-    "no format": lambda: model_file(head_bytes(), format_version=None),
-    "format in words": lambda: model_file(head_bytes(), format_version="\x1b[2J" * 1000),
-    "other checksum": lambda: model_file(head_bytes(), head_sha256="0" * 64),
-    "no checksum": lambda: model_file(head_bytes(), head_sha256=None),
-    **{
-        f"{name} of another kind": partial(lambda name: model_file(head_bytes(), **{name: 3}), name)
-        for name in ("class_names", "extraction_spec", "metrics", "training_images", "versions")
-    },
-    "lying bomb": lying_bomb,
-    "lying bomb in a head": lying_bomb_in_a_head,
-    "bomb in a description": lambda: zip_bytes(
-        [("model.json", bytes(2**26)), ("head.skops", b"")], zipfile.ZIP_LZMA
-    ),
-    "bomb in a head": lambda: model_file(
-        head_bytes(files=lambda _: bytes(2**24), compression=zipfile.ZIP_LZMA)
-    ),
-    "compressed head": lambda: model_file(head_bytes(compression=zipfile.ZIP_DEFLATED)),
-    "pickle in an array": lambda: model_file(head_bytes(files=pickled_array)),
-    "huge array": lambda: model_file(head_bytes(files=huge_array)),
-    "no array": lambda: model_file(head_bytes(files=lambda _: b"")),
-    "deep head": lambda: model_file(head_bytes(deep_list)),
-    "list for a schema": lambda: model_file(head_bytes(lambda _: [])),
-    "no schema": lambda: model_file(zip_bytes([("x", "")], zipfile.ZIP_STORED)),
-    "protocol of another kind": lambda: model_file(head_bytes(lambda schema: schema | {"protocol": "2"})),
-    "newer protocol": lambda: model_file(head_bytes(lambda schema: schema | {"protocol": 10**6})),
-    **{
-        f"{name} for a head": partial(lambda new: model_file(head_bytes(in_place_of_the_head(new))), new)
-        for name, new in {**PAYLOADS, **NOT_A_HEAD}.items()
-    },
-    **{
-        f"{name} in a head": partial(
-            lambda new: model_file(head_bytes(in_place_of_the_coefficients(new))), new
-        )
-        for name, new in PAYLOADS.items()
-    },
-}
-
 # Loads every file of a folder and prints what came of each; forbidden events get a line of their own.
 WATCH = """
 import json, os, sys, tracemalloc
@@ -637,7 +400,7 @@ def watched(tmp_path_factory):
     """What came of every hostile file, and all that was seen while they were loaded."""
     folder = tmp_path_factory.mktemp("hostile")
     (folder / "code").mkdir()
-    (folder / "code" / "canary.py").write_text("open('CANARY', 'w').close()\nCanary = list\n")
+    (folder / "code" / "canary.py").write_text("open('PWNED', 'w').close()\nCanary = list\n")
     for name, build in HOSTILE.items():
         (folder / f"{name}.featx").write_bytes(build())
     good = folder / "code" / "good.featx"
@@ -646,7 +409,7 @@ def watched(tmp_path_factory):
     run = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder)
     assert run.returncode == 0, run.stderr
     result = json.loads(run.stdout)
-    result["canary"] = list(folder.rglob("CANARY"))
+    result["canary"] = list(folder.rglob("PWNED"))
     return result
 
 
@@ -686,8 +449,8 @@ def test_the_payloads_would_run_if_they_were_trusted(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     head = head_bytes(in_place_of_the_head(PAYLOADS["constructor"]))
     skops.io.loads(head, trusted=["os.system"])
-    pickle.loads(pickle.dumps(Canary()))
-    assert (tmp_path / "CANARY").exists()
+    pickle.loads(pickle.dumps(Payload()))
+    assert (tmp_path / "PWNED").exists()
 
 
 def test_the_untouched_head_of_these_files_loads(path):

@@ -25,7 +25,7 @@ from featx.errors import (
     StoreCorruptError,
     StoreError,
 )
-from featx.features.keras_models import load_keras_file
+from featx.features.keras_files import load_keras_file
 from featx.images.decoding import load_image
 from featx.models import export, runtimes
 from tests.conftest import TINY, TINY_FEATURES, TINY_SIZE, make_images

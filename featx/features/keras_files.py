@@ -1,0 +1,241 @@
+"""``.keras`` files opened so that nothing of their author's runs and no other file is touched.
+
+featx opens the archive once. The config is checked (`featx.features.keras_configs`) and built as it was
+checked; the weights are copied out to a file of featx's own, walked, and only then read by Keras. Nothing is
+allocated before it is known that the file holds as many weights as its layers ask for.
+"""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from zipfile import ZIP_STORED, ZipFile
+
+import h5py
+import numpy as np
+
+from featx.archives import copy_member, open_foreign_archive, read_member
+from featx.checks import explain
+from featx.documents import parse_json
+from featx.errors import BackboneError, StoreError, printable
+from featx.features.keras_configs import refusal, without_training
+
+if TYPE_CHECKING:
+    import keras
+
+_CONFIG, _WEIGHTS = "config.json", "model.weights.h5"
+# Keras's own beside these, and featx's. Assets are what lookup tables and tokenizers keep in files.
+_MEMBERS = {_CONFIG, _WEIGHTS, "metadata.json", "featx.json"}
+
+_MAX_CONFIG_BYTES = 16 * 2**20
+_MAX_WEIGHTS_BYTES = 64 * 2**30
+_MAX_DEPTH = 64
+
+# Weights that Keras makes and does not read from the file, such as the state of a random generator.
+_SPARE_BYTES = 16 * 2**20
+
+
+def load_keras_file(path: Path) -> keras.Model:
+    """Open a ``.keras`` file that holds nothing but Keras's own layers.
+
+    Parameters
+    ----------
+    path : Path
+        As written by ``model.save("model.keras")``.
+
+    Returns
+    -------
+    keras.Model
+        Not compiled.
+
+    Raises
+    ------
+    BackboneError
+        When the file is absent, damaged, or asks for code that is not Keras's own, for other files, or for
+        more weights than it holds. A model with layers of your own is passed as a ``keras.Model`` that you
+        have loaded yourself.
+
+    Examples
+    --------
+    >>> import keras
+    >>> path = getfixture("tmp_path") / "m.keras"
+    >>> keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)]).save(path)
+    >>> load_keras_file(path).output_shape
+    (None, 1)
+    """
+    try:
+        with open_foreign_archive(path) as archive, tempfile.TemporaryDirectory(prefix="featx-") as folder:
+            config = without_training(_read_config(archive))
+            if found := refusal(config):
+                expected = "Keras's own layers, in one file"
+                remedy = "if you trust it, load it with Keras and pass the model"
+                raise BackboneError(explain(f"{path} with {found}", expected, remedy))
+            weights = Path(folder) / _WEIGHTS
+            with weights.open("xb") as file:
+                copy_member(archive, _WEIGHTS, file, _MAX_WEIGHTS_BYTES)
+            return _loaded(config, weights, path)
+    except FileNotFoundError:
+        raise BackboneError(explain(f"{path}: no such file", "a .keras file", "check the path")) from None
+    except BackboneError:
+        raise
+    except StoreError as error:
+        raise BackboneError(f"{path} cannot be loaded as a Keras model: {error}") from error
+    except Exception as error:  # zipfile has many ways to fail on damage, EOFError among them
+        expected = "a file saved by model.save('model.keras')"
+        raise BackboneError(explain(f"{path} ({_reason(error)})", expected, "save it anew")) from error
+
+
+def _read_config(archive: ZipFile) -> Any:
+    if others := sorted(set(archive.namelist()) - _MEMBERS):
+        shown = printable(others[0][:100])
+        raise StoreError(f"the archive holds {shown}, which is no part of a model of layers; refused")
+    # Keras stores its weights as they are: what is packed only takes room.
+    if archive.getinfo(_WEIGHTS).compress_type != ZIP_STORED:
+        raise StoreError("the archive holds its weights packed, which no model.save does; refused")
+    return parse_json(read_member(archive, _CONFIG, _MAX_CONFIG_BYTES))
+
+
+def _loaded(config: Any, weights: Path, path: Path) -> keras.Model:
+    n_stored = check_weights(weights)
+    try:
+        model = _built(config, n_stored)
+        model.load_weights(weights)
+    except StoreError:
+        raise
+    except Exception as error:  # a damaged config or file of weights fails anywhere in Keras
+        raise BackboneError(f"{path} cannot be loaded as a Keras model: {_reason(error)}") from error
+    return model
+
+
+def _built(config: Any, n_stored: int) -> keras.Model:
+    """The model with weights of its initialisers, made once their size is known to be the file's."""
+    import keras
+    from keras.src.saving.serialization_lib import ObjectSharingScope
+
+    with _values_later(), ObjectSharingScope():
+        model = keras.saving.deserialize_keras_object(config, safe_mode=True)
+        if not isinstance(model, keras.Model):
+            raise StoreError(f"it holds a {type(model).__name__} in place of a model; refused")
+        n_declared = sum(math.prod(each.shape) * _n_bytes(each.dtype) for each in model.variables)
+        # Half of a model may be stored in 16 bits.
+        if n_declared > 2 * n_stored + _SPARE_BYTES:
+            received = f"its layers have {n_declared:,} bytes of weights, of which it stores {n_stored:,}"
+            raise StoreError(f"{received}; refused")
+    return model
+
+
+@contextmanager
+def _values_later() -> Iterator[None]:
+    """Weights that Keras makes within get their values at the end, and none when it ends in an error."""
+    import keras
+    from keras.src.backend.common import global_state
+
+    with keras.StatelessScope(initialize_variables=False):
+        try:
+            yield
+        except BaseException:
+            # Keras would otherwise allocate them on the next occasion; it has no public way to forget them.
+            global_state.set_global_attribute("uninitialized_variables", [])
+            raise
+    # Leaving a scope is Keras's public way to give values to all weights that have none.
+    with keras.StatelessScope():
+        pass
+
+
+def _n_bytes(dtype: str) -> int:
+    return 2 if dtype == "bfloat16" else np.dtype(dtype).itemsize if dtype in np.sctypeDict else 1
+
+
+def check_weights(path: Path) -> int:
+    """Refuse a file of weights that holds anything but plain arrays, each where Keras would write it.
+
+    HDF5 can point to other files, load plug-ins, and claim more than it stores. Keras writes arrays in one
+    piece each, under one name each; nothing else is read.
+
+    Parameters
+    ----------
+    path : Path
+        A file that nobody else writes to.
+
+    Returns
+    -------
+    int
+        Bytes of all arrays.
+
+    Raises
+    ------
+    StoreError
+        When it holds anything else.
+
+    Examples
+    --------
+    >>> import keras
+    >>> path = getfixture("tmp_path") / "model.weights.h5"
+    >>> keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)]).save_weights(path)
+    >>> check_weights(path)
+    12
+    """
+    try:
+        with h5py.File(path, "r", locking=False) as file:
+            return _check_group(file, 0, set())
+    except StoreError:
+        raise
+    except (OSError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        raise StoreError(f"its weights cannot be read ({_reason(error)})") from error
+
+
+def _check_group(group: h5py.Group, depth: int, visited: set[int]) -> int:
+    address = h5py.h5o.get_info(group.id).addr
+    if address in visited or depth > _MAX_DEPTH:
+        raise StoreError(f"its weights hold {_shown(group)} under two names, or too deep; refused")
+    visited.add(address)
+    _check_attributes(group)
+    n_bytes = 0
+    for name in group:
+        if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+            raise StoreError(f"its weights hold the link {printable(name[:100])}; refused")
+        item = group[name]
+        if isinstance(item, h5py.Group):
+            n_bytes += _check_group(item, depth + 1, visited)
+        elif isinstance(item, h5py.Dataset):
+            n_bytes += _check_array(item)
+        else:
+            raise StoreError(f"its weights hold {_shown(item)}, which is no array; refused")
+    return n_bytes
+
+
+def _check_array(array: h5py.Dataset) -> int:
+    if array.is_virtual or array.external:
+        raise StoreError(f"its weights keep {_shown(array)} in another file; refused")
+    creation = array.id.get_create_plist()
+    if creation.get_nfilters() or creation.get_layout() not in (h5py.h5d.CONTIGUOUS, h5py.h5d.COMPACT):
+        raise StoreError(f"its weights keep {_shown(array)} in pieces or through filters; refused")
+    # Two bytes without a type is how Keras writes bfloat16.
+    if array.dtype.kind not in "fiub" and (array.dtype.kind, array.dtype.itemsize) != ("V", 2):
+        raise StoreError(f"its weights hold {_shown(array)} of the type {array.dtype}; refused")
+    n_declared, n_stored = (array.size or 0) * array.dtype.itemsize, array.id.get_storage_size()
+    if n_declared > n_stored:
+        claims = f"claims {n_declared:,} bytes and stores {n_stored:,}"
+        raise StoreError(f"{_shown(array)} among its weights {claims}; refused")
+    _check_attributes(array)
+    return int(n_stored)
+
+
+def _check_attributes(item: h5py.Group | h5py.Dataset) -> None:
+    for name in item.attrs:
+        attribute = h5py.h5a.open(item.id, name.encode())
+        if attribute.shape != () or h5py.check_string_dtype(attribute.dtype) is None:
+            raise StoreError(f"its weights hold an odd attribute of {_shown(item)}; refused")
+
+
+def _shown(item: Any) -> str:
+    return printable(str(item.name)[:100])
+
+
+def _reason(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return printable((lines or [type(error).__name__])[0][:300])
