@@ -58,7 +58,9 @@ def compare(ledger, found, expected, what):
     ledger.inject()
     n_rows = int((found != expected).any(axis=1).sum())
     if n_rows:
-        ledger.lose(f"{what}: {n_rows} of {len(found)} rows differ, by up to {abs(found - expected).max():.1e}")
+        ledger.lose(
+            f"{what}: {n_rows} of {len(found)} rows differ, by up to {abs(found - expected).max():.1e}"
+        )
 
 
 def without_shards_from(store, digests, n_kept, to):

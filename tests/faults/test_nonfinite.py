@@ -95,7 +95,9 @@ def refused(ledger, what, function, message, error=HeadError):
 each_head = pytest.mark.parametrize(
     "name",
     [
-        name if name in {"logistic_regression", "knn", "boosting"} else pytest.param(name, marks=pytest.mark.faults)
+        name
+        if name in {"logistic_regression", "knn", "boosting"}
+        else pytest.param(name, marks=pytest.mark.faults)
         for name in HEADS
     ],
 )
@@ -126,7 +128,9 @@ def test_no_head_answers_for_what_is_no_number(name, ledger):
     X, y = cancer(100)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        search = HeadSearch(smallest(name), cv=2, random_state=0, calibration=None).fit(X.astype(np.float32), y)
+        search = HeadSearch(smallest(name), cv=2, random_state=0, calibration=None).fit(
+            X.astype(np.float32), y
+        )
     methods = {
         method: getattr(search, method)
         for method in ("predict", "predict_proba", "decision_function")
