@@ -6,11 +6,17 @@ import difflib
 import importlib
 from collections.abc import Iterable
 from types import ModuleType
+from typing import TYPE_CHECKING
 
-from featx.errors import FeatxError, MissingPackageError
+from featx.errors import FeatxError, HeadError, MissingPackageError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 # What NumPy's older generator takes, and with it scikit-learn.
 _MAX_SEED = 2**32 - 1
+
+_BLOCK_ROWS = 8192
 
 
 def explain(received: str, expected: str, remedy: str) -> str:
@@ -159,3 +165,27 @@ def missing_package(package: str, extra: str) -> MissingPackageError:
     'the package ray is not installed; run: pip install "featx[ray]"'
     """
     return MissingPackageError(f'the package {package} is not installed; run: pip install "featx[{extra}]"')
+
+
+def check_finite(X: np.ndarray) -> None:
+    """Refuse features that are not finite, and say in which rows; blocks bound the memory.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> check_finite(np.array([[1.0], [np.nan], [np.inf]]))
+    Traceback (most recent call last):
+    featx.errors.HeadError: received NaN or infinite features in 2 of 3 rows (1, 2); expected finite ...
+    """
+    # Every module imports this one, and not every run needs numbers.
+    import numpy as np
+
+    rows: list[int] = []
+    for start in range(0, len(X), _BLOCK_ROWS):
+        is_finite = np.isfinite(X[start : start + _BLOCK_ROWS]).all(axis=1)
+        rows += (start + np.flatnonzero(~is_finite)).tolist()
+    if rows:
+        shown = ", ".join(map(str, rows[:10])) + (", ..." if len(rows) > 10 else "")
+        received = f"NaN or infinite features in {len(rows)} of {len(X)} rows ({shown})"
+        remedy = "extract these images anew, or leave the rows out"
+        raise HeadError(explain(received, "finite numbers", remedy))

@@ -7,8 +7,10 @@ from typing import Any
 import numpy as np
 from sklearn.base import BaseEstimator, clone
 
+from featx.checks import check_finite
 from featx.embedding import check_averages, images_of
 from featx.features.feature_set import FeatureSet
+from featx.heads.problem import check_varied
 from featx.heads.search import HeadSearch
 from featx.heads.spaces import HeadSpec
 from featx.heads.splits import check_classes
@@ -50,7 +52,8 @@ def fit_head(
     Raises
     ------
     HeadError
-        When the labels cannot serve a head, or a head gives no scores that views could be averaged by.
+        When the labels cannot serve a head, the features are not finite or all constant, or a head gives no
+        scores that views could be averaged by.
 
     Examples
     --------
@@ -69,4 +72,7 @@ def fit_head(
         return search.best_estimator_, search
     if images is not None:
         check_averages(head)
+    # A search refuses both by itself.
+    check_finite(X)
+    check_varied(X)
     return clone(head).fit(X, y), None

@@ -10,6 +10,9 @@ from featx.features.folding import KEEPS_FLOAT32
 # GeM's exponent, and the least value that it sees.
 _GEM_POWER, _GEM_LEAST = 3.0, 1e-6
 
+# As many single floats as the widest registers hold.
+_CHANNELS_AT_ONCE = 16
+
 
 def pool(output: Any, pooling: str) -> Any:
     """Vectors, float32, out of maps (n, height, width, channels), tokens (n, tokens, channels) or vectors.
@@ -39,8 +42,24 @@ def pool(output: Any, pooling: str) -> Any:
         return _masked_average(output)
     if pooling == "gem":
         positive = ops.maximum(values, _GEM_LEAST)
-        return ops.power(ops.mean(positive * positive * positive, axis=axes), 1 / _GEM_POWER)
-    return (ops.max if pooling == "max" else ops.mean)(values, axis=axes)
+        return ops.power(_mean(positive * positive * positive, axes), 1 / _GEM_POWER)
+    return ops.max(values, axis=axes) if pooling == "max" else _mean(values, axes)
+
+
+def _mean(values: Any, axes: tuple[int, ...]) -> Any:
+    """Mean over a map, the same bits wherever in its batch the map lies.
+
+    Processors add so many neighbouring numbers at once. Where the channels are no multiple of that, some
+    maps' numbers fall apart and are added in another order: zeros make up the rest.
+    """
+    from keras import ops
+
+    n_channels = values.shape[-1]
+    n_missing = -n_channels % _CHANNELS_AT_ONCE
+    if not n_missing:
+        return ops.mean(values, axis=axes)
+    padding = [(0, 0)] * (len(values.shape) - 1) + [(0, n_missing)]
+    return ops.mean(ops.pad(values, padding), axis=axes)[:, :n_channels]
 
 
 def _masked_average(tokens: Any) -> Any:

@@ -6,7 +6,9 @@ over the same images write the same shards; a slow backbone's rows are committed
 same. Nothing of the source is kept but one digest a sample.
 
 Only whole batches are committed, whatever ends a run. The last bits of a row can depend on its place in
-its batch, and this way a resumed run puts every image where an uninterrupted one would have put it.
+its batch, and this way a resumed run puts every image where an uninterrupted one would have put it. A row
+whose features are not finite keeps no place: what shared its batch, and what was under way behind it, is
+computed again without it.
 """
 
 from __future__ import annotations
@@ -83,7 +85,7 @@ class ExtractionRun:
         self._odd: dict[str, Oddity] = {}
         self._unusable: dict[str, tuple[str, str]] = {}
         self._batch: list[tuple[_Row, np.ndarray]] = []
-        self._under_way: deque[tuple[list[_Row], Any]] = deque()
+        self._under_way: deque[tuple[list[_Row], np.ndarray, Any]] = deque()
         # Rows and features together, so that an interrupt cannot come between them.
         self._computed: list[tuple[list[_Row], np.ndarray]] = []
         self._committed_at = perf_counter()
@@ -114,9 +116,10 @@ class ExtractionRun:
             for sample in self._timed(samples):
                 self._take(sample)
                 advance(1)
-            self._forward(is_last=True)
-            while self._under_way and self.engine is not None:
-                self._finish(self.engine)
+            while self._batch or self._under_way:
+                self._forward(is_last=True)
+                while self._under_way and self.engine is not None:
+                    self._finish(self.engine)
         except StoreError:
             raise
         except BaseException:
@@ -171,8 +174,8 @@ class ExtractionRun:
         self._check_label(firsts[0], index, digest)
         for address in new:
             self._batch.append((_Row(address, index), sample.inputs[address]))
-            if len(self._batch) >= self._n_rows_of_batch:
-                self._forward()
+        while len(self._batch) >= self._n_rows_of_batch:
+            self._forward()
 
     def _fail(self, index: int, stage: str, error: DecodeError) -> None:
         if self.on_error == "raise":
@@ -202,8 +205,9 @@ class ExtractionRun:
         """Send the batch, padded to its fixed size, on its way; take in the oldest under way."""
         if not self._batch:
             return
+        n_rows = self._n_rows_of_batch
         # A buffer of its own for each batch: a backend may read it after `start` came back.
-        inputs = np.stack([each for _, each in self._batch])
+        inputs = np.stack([each for _, each in self._batch[:n_rows]])
         started = perf_counter()
         if self.engine is None:
             self.engine = self.start_engine(inputs)
@@ -212,9 +216,9 @@ class ExtractionRun:
                 return
             started = perf_counter()
         (batch,) = batches_of(inputs, self.engine.batch_size)
-        rows = [row for row, _ in self._batch]
-        self._batch = []
-        self._under_way.append((rows, self.engine.start(batch)))
+        rows = [row for row, _ in self._batch[:n_rows]]
+        self._batch = self._batch[n_rows:]
+        self._under_way.append((rows, inputs, self.engine.start(batch)))
         self.stages["forward"] += perf_counter() - started
         while len(self._under_way) >= self.engine.n_in_flight:
             self._finish(self.engine)
@@ -222,19 +226,28 @@ class ExtractionRun:
     def _finish(self, engine: Engine) -> None:
         """Take in the oldest batch under way, and commit if a shard is full or it is time."""
         started = perf_counter()
-        rows, pending = self._under_way.popleft()
+        rows, inputs, pending = self._under_way.popleft()
         features = engine.finish(pending)[: len(rows)]
         self.stages["forward"] += perf_counter() - started
         is_finite = np.isfinite(features).all(axis=1)
-        for place in np.flatnonzero(~is_finite):
-            self._refuse_nonfinite(rows[place].sample)
-        self._computed.append(
-            ([row for row, good in zip(rows, is_finite, strict=True) if good], features[is_finite])
-        )
+        if not is_finite.all():
+            self._take_back(rows, inputs, is_finite)
+            return
+        self._computed.append((rows, features))
         is_late = perf_counter() - self._committed_at > _COMMIT_AFTER_S
         n_rows = sum(len(rows) for rows, _ in self._computed)
         if is_late or n_rows + engine.batch_size > self.shards.rows_per_shard:
             self._commit()
+
+    def _take_back(self, rows: list[_Row], inputs: np.ndarray, is_finite: np.ndarray) -> None:
+        """Refuse a batch's rows that are not finite; the others, and all under way, go first in the next."""
+        for place in np.flatnonzero(~is_finite):
+            self._refuse_nonfinite(rows[place].sample)
+        again = [(rows[place], inputs[place]) for place in np.flatnonzero(is_finite)]
+        for later_rows, later_inputs, _ in self._under_way:
+            again += zip(later_rows, later_inputs, strict=True)
+        self._under_way.clear()
+        self._batch = again + self._batch
 
     def _refuse_nonfinite(self, index: int) -> None:
         reason = "its features are not finite: the backbone's weights or the sample are at fault"

@@ -10,6 +10,7 @@ from sklearn.metrics import check_scoring
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from featx.checks import check_finite
 from featx.heads.candidates import will_give
 from featx.heads.problem import Columns
 from featx.heads.spaces import resolve_heads
@@ -66,7 +67,8 @@ class AnswersWithBest:
         NotFittedError
             Before `fit`.
         ValueError
-            When X has another number of features than `fit` saw, or ``scoring`` does not suit y.
+            When X has another number of features than `fit` saw, or ``scoring`` does not suit y; a
+            `HeadError` when features are not finite.
         """
         check_is_fitted(self, "best_estimator_")
         X = self._features_of_best(X)
@@ -91,7 +93,7 @@ class AnswersWithBest:
         NotFittedError
             Before `fit`.
         ValueError
-            When X has another number of features than `fit` saw.
+            When X has another number of features than `fit` saw; a `HeadError` when they are not finite.
         """
         return self._of_best("predict", X)
 
@@ -113,7 +115,7 @@ class AnswersWithBest:
         NotFittedError
             Before `fit`.
         ValueError
-            When X has another number of features than `fit` saw.
+            When X has another number of features than `fit` saw; a `HeadError` when they are not finite.
         """
         return self._of_best("predict_proba", X)
 
@@ -135,7 +137,7 @@ class AnswersWithBest:
         NotFittedError
             Before `fit`.
         ValueError
-            When X has another number of features than `fit` saw.
+            When X has another number of features than `fit` saw; a `HeadError` when they are not finite.
         """
         return self._of_best("decision_function", X)
 
@@ -150,6 +152,8 @@ class AnswersWithBest:
         )
 
     def _features_of_best(self, X: np.ndarray) -> np.ndarray:
-        X = validate_data(self, X, dtype=[np.float32, np.float64], reset=False)
+        # scikit-learn would say that something is not finite, and not where.
+        X = validate_data(self, X, dtype=[np.float32, np.float64], reset=False, ensure_all_finite=False)
+        check_finite(X)
         is_all = isinstance(self.best_columns_, slice) and self.best_columns_ == slice(None)
         return X if is_all else X[:, self.best_columns_]

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import takewhile
 from time import monotonic, perf_counter
+from typing import Any
 
 import numpy as np
 from joblib import Parallel, cpu_count, delayed, effective_n_jobs
@@ -245,8 +246,8 @@ def _apart(task: Task, problem: Problem, n_jobs: int | None) -> list[Cell]:
     """One candidate in a worker of its own."""
     try:
         # Two tasks make joblib use workers; the second has nothing to do.
-        both = list(_in_parallel([task, task.of([])], problem, n_jobs, math.inf))
-        return both[0]
+        both = _in_parallel([task, task.of([])], problem, n_jobs, math.inf)
+        return [cell for cells in both for cell in cells]
     except TerminatedWorkerError:
         error = "its worker process died: out of memory, or killed"
         return [Cell(task.candidates[0], task.fold, math.nan, math.nan, {}, error)]
@@ -259,11 +260,13 @@ def _in_parallel(
     in_time = takewhile(lambda _: monotonic() <= deadline, tasks)
     # What ``parallel_config`` says of n_jobs is lost on a Parallel that prefers another kind of backend.
     n_jobs = Parallel(n_jobs=n_jobs).n_jobs
+    # What is finished is handed back at once: neither in a batch with what may kill its worker, nor in turn.
+    options: dict[str, Any] = {"n_jobs": n_jobs, "prefer": "threads", "batch_size": 1}
     try:
-        parallel = Parallel(n_jobs=n_jobs, prefer="threads", return_as="generator")
+        parallel = Parallel(**options, return_as="generator_unordered")
     except ValueError:
         # Some backends, multiprocessing among them, hand everything back at the end.
-        parallel = Parallel(n_jobs=n_jobs, prefer="threads")
+        parallel = Parallel(**options)
     n_workers = effective_n_jobs(n_jobs)
     n_threads = max(1, cpu_count() // n_workers) if n_workers > 1 else None
     with threadpool_limits(n_threads, user_api="blas"):

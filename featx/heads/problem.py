@@ -230,26 +230,6 @@ def check_weights(y: np.ndarray, sample_weight: np.ndarray | None, class_weight:
         raise HeadError(f"class_weight={class_weight!r} cannot be used: {error}") from error
 
 
-def check_finite(X: np.ndarray) -> None:
-    """Refuse features that are not finite, and say in which rows; blocks bound the memory.
-
-    Examples
-    --------
-    >>> check_finite(np.array([[1.0], [np.nan], [np.inf]]))
-    Traceback (most recent call last):
-    featx.errors.HeadError: received NaN or infinite features in 2 of 3 rows (1, 2); expected finite ...
-    """
-    rows: list[int] = []
-    for start in range(0, len(X), _BLOCK_ROWS):
-        is_finite = np.isfinite(X[start : start + _BLOCK_ROWS]).all(axis=1)
-        rows += (start + np.flatnonzero(~is_finite)).tolist()
-    if rows:
-        shown = ", ".join(map(str, rows[:10])) + (", ..." if len(rows) > 10 else "")
-        received = f"NaN or infinite features in {len(rows)} of {len(X)} rows ({shown})"
-        remedy = "extract these images anew, or leave the rows out"
-        raise HeadError(explain(received, "finite numbers", remedy))
-
-
 def check_varied(X: np.ndarray) -> None:
     """Refuse features that are the same in every row: there is nothing to tell classes by."""
     if len(X) > 1 and not np.any(X[1:_BLOCK_ROWS] != X[0]) and not np.any(X[1:] != X[0]):

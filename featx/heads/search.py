@@ -26,7 +26,7 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
-from featx.checks import check_choice, check_n_jobs, check_seed, explain
+from featx.checks import check_choice, check_finite, check_n_jobs, check_seed, explain
 from featx.errors import FeatxWarning, HeadError
 from featx.files import StrPath
 from featx.heads.best import AnswersWithBest
@@ -35,7 +35,6 @@ from featx.heads.finishing import CALIBRATIONS, check_threshold, finish
 from featx.heads.problem import (
     Problem,
     check_blocks,
-    check_finite,
     check_scorable,
     check_targets,
     check_varied,

@@ -14,7 +14,7 @@ import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, column_or_1d
 
-from featx.checks import explain
+from featx.checks import check_finite, explain
 from featx.errors import HeadError
 from featx.views import (
     average_views,
@@ -61,8 +61,8 @@ def answers_of(
     Raises
     ------
     HeadError
-        When there are no samples, classes that the head does not know, views of one image that differ in
-        class or group, or views and a head that gives nothing to average.
+        When there are no samples, features that are not finite, classes that the head does not know, views
+        of one image that differ in class or group, or views and a head that gives nothing to average.
 
     Examples
     --------
@@ -77,6 +77,10 @@ def answers_of(
     labels = column_or_1d(y)
     if not len(labels):
         raise HeadError(explain("no samples", "at least one", "check what was passed"))
+    features = np.asarray(X)
+    if features.ndim == 2 and features.dtype.kind == "f":
+        # Some heads answer for what is not a number.
+        check_finite(features)
     members = None if groups is None else np.asarray(groups)
     codes, n_classes = _class_codes(head.classes_, labels), len(head.classes_)
     probabilities, scores = _scores(head, X)
