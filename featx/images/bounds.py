@@ -79,6 +79,9 @@ def check_scans(image: JpegImagePlugin.JpegImageFile, data: bytes) -> None:
     ------
     TooMuchWorkError
     """
+    if not image.info.get("progressive") and _n_components_of_first_scan(data) == image.layers:
+        # With all components in its first scan, libjpeg takes no other.
+        return
     width, height = image.size
     most = min(_MAX_SCANS, _MAX_SCANNED_SAMPLES // (width * height))
     # A scan names at most four components. Only where the pair of bytes is that frequent, look what it means.
@@ -91,6 +94,11 @@ def check_scans(image: JpegImagePlugin.JpegImageFile, data: bytes) -> None:
 def _n_scanned_components(data: bytes) -> int:
     """The components of all scans of the first image in a JPEG file."""
     return sum(max(1, *data[offset + 2 : offset + 3]) for kind, offset in jpeg_segments(data) if kind == SCAN)
+
+
+def _n_components_of_first_scan(data: bytes) -> int:
+    scan = next((offset for kind, offset in jpeg_segments(data) if kind == SCAN), len(data))
+    return sum(data[scan + 2 : scan + 3])
 
 
 def jpeg_segments(data: bytes) -> Iterator[tuple[int, int]]:

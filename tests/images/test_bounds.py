@@ -67,6 +67,30 @@ def test_a_marker_without_a_length_hides_no_scan(lone, monkeypatch):
         load_image(data, (3, 3), "a")
 
 
+def sequential(components_of_scans):
+    """A JPEG of three components that is not progressive, in scans of so many of them and of no bits."""
+    components = b"".join(bytes([index, 0x11, 0]) for index in (1, 2, 3))
+    table = bytes([1]) + bytes(16)
+    head = [jpeg_segment(0xDB, bytes(1) + b"\1" * 64)]
+    head += [jpeg_segment(0xC0, struct.pack(">BHHB", 8, 16, 16, 3) + components)]
+    head += [jpeg_segment(0xC4, bytes([kind]) + table) for kind in (0, 0x10)]
+    scans = [
+        jpeg_segment(0xDA, bytes([n, *(byte for index in range(n) for byte in (index + 1, 0)), 0, 63, 0]))
+        for n in components_of_scans
+    ]
+    return b"\xff\xd8" + b"".join(head + scans) + b"\xff\xd9"
+
+
+def test_a_jpeg_that_is_not_progressive_may_have_many_scans_too(monkeypatch):
+    monkeypatch.setattr(bounds, "_MAX_SCANNED_SAMPLES", 30 * 16 * 16)
+    assert load_image(sequential([1] * 30), (3, 3)).shape == (3, 3, 3)
+    with pytest.raises(DecodeError, match=f"31 {PASSES}"):
+        load_image(sequential([1] * 31), (3, 3))
+    # Of all components at once it has but one, whatever follows.
+    with pytest.raises(DecodeError, match="damaged"):
+        load_image(sequential([3] + [1] * 31), (3, 3))
+
+
 @pytest.mark.parametrize("where", ["before", "after"])
 def test_scans_of_other_images_in_the_file_do_not_count(where, monkeypatch):
     # As in a thumbnail, and in the film that some telephones put behind a photo.

@@ -10,7 +10,7 @@ from PIL import Image
 
 from featx.images.decoding import load_image, reference_image
 from featx.images.recognition import oddities
-from tests.images.builders import FORMATS, JPEG, TILES, encode, jpeg_segment, with_orientation
+from tests.images.builders import FORMATS, JPEG, TILES, encode, jpeg_segment, mutants, with_orientation
 
 SUFFIXES = {"JPEG": ".jpg", "PNG": ".png", "WEBP": ".webp", "GIF": ".gif", "BMP": ".bmp", "TIFF": ".tif"}
 
@@ -75,6 +75,17 @@ def test_an_image_of_several_is_odd(image_format, note):
     assert notes_of(encode(TILES, image_format, save_all=True, append_images=others), "a") == note
 
 
+@pytest.mark.parametrize("options", [{}, {"comment": b"x" * 1000}, {"duration": 100}, {"transparency": 0}])
+def test_frames_of_a_gif_are_told_by_its_blocks(options):
+    noise = np.random.default_rng(0).integers(0, 256, (60, 50, 3)).astype(np.uint8)
+    several = {"save_all": True, "append_images": [Image.fromarray(255 - noise)]}
+    assert notes_of(encode(noise, "GIF", **options)) == []
+    assert notes_of(encode(noise, "GIF", **options) + b",,," * 100) == []
+    assert notes_of(encode(noise, "GIF", **several, **options)) == [
+        "an animation, of which the first is taken"
+    ]
+
+
 def test_damage_behind_the_first_frame_is_not_its_own():
     others = [Image.fromarray(255 - TILES)]
     data = encode(TILES, "GIF", save_all=True, append_images=others)
@@ -111,6 +122,21 @@ def test_a_jpeg_without_an_end_may_be_grey():
 def test_an_exif_block_of_no_use_is_odd(exif, is_odd):
     expected = ["an EXIF block that is damaged or of unknown orientation, ignored"] if is_odd else []
     assert notes_of(encode(TILES, "JPEG", exif=exif)) == expected
+
+
+@pytest.mark.parametrize("image_format", FORMATS)
+def test_looking_for_oddities_refuses_nothing(image_format):
+    options = {} if image_format in ("GIF", "BMP") else {"exif": with_orientation(6)}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for mutant in mutants(encode(TILES, image_format, **options), 200):
+            refused = []
+            for notes in (None, []):
+                try:
+                    load_image(mutant, (8, 6), "a", notes)
+                except ValueError:
+                    refused.append(notes)
+            assert len(refused) in (0, 2)
 
 
 def test_pixels_have_nothing_odd():
