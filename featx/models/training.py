@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from featx.checks import explain
-from featx.errors import ConversionError
+from featx.errors import ConversionError, StoreCorruptError, printable
 from featx.models.blocks import one_or_list
 from featx.models.rows import Rows, batch_outputs, batches
 
@@ -285,7 +285,15 @@ class Training:
         found = None if self.checkpoint is None else self.checkpoint.load()
         if found is None:
             return
-        state, arrays = found
+        try:
+            self._take_up(*found, optimizer)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            # It is of this run, or says so: whoever wrote it decides what else it says.
+            reason = printable(str(error).partition("\n")[0][:200])
+            message = f"the checkpoint does not fit the model it is said to be of ({reason}); remove it"
+            raise StoreCorruptError(message) from error
+
+    def _take_up(self, state: dict[str, Any], arrays: dict[str, np.ndarray], optimizer: Any) -> None:
         self.history, self.best_epoch = state["history"], state["best_epoch"]
         self.n_resumed = self.n_epochs
         self.model.set_weights(_numbered(arrays, "weights"))

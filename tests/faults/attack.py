@@ -367,7 +367,7 @@ def tried(entry: Callable[[Path], Any], path: Path, watch: Watch) -> dict[str, A
     }
 
 
-def built(artefact: Artefact, group: str, folder: Path, entry: str) -> Path:
+def built(artefact: Artefact, group: str, folder: Path, entry: str, same: Path | None = None) -> Path:
     suffix = {
         "keras": ".keras",
         "npy": ".npy",
@@ -380,6 +380,10 @@ def built(artefact: Artefact, group: str, folder: Path, entry: str) -> Path:
     place = folder / entry.replace("/", "_")
     place.mkdir(parents=True, exist_ok=True)
     path = place / f"{artefact.name.replace('/', '_')}{suffix.get(group, '')}"
+    if same is not None and same.is_file():
+        # Large ones take seconds to build.
+        path.hardlink_to(same)
+        return path
     artefact.build(path)
     # Keras calls a Lambda when a model of it is made.
     Path("PWNED").unlink(missing_ok=True)
@@ -394,11 +398,14 @@ def prepared(group: str, names: list[str], honest: dict[str, Path]) -> list[tupl
         with contextlib.suppress(Exception, SystemExit):
             entry(warm)
     chosen = [each for each in {**CORPUS, "watched": WATCHED}[group] if not names or each.name in names]
-    return [
-        (group, each.name, name, entry, built(each, group, place, name))
-        for each in chosen
-        for name, entry in entries.items()
-    ]
+    trials = []
+    for each in chosen:
+        first = None
+        for name, entry in entries.items():
+            path = built(each, group, place, name, first)
+            trials.append((group, each.name, name, entry, path))
+            first = path
+    return trials
 
 
 def main() -> None:

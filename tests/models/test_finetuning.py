@@ -1,9 +1,11 @@
 """FineTuner: trains what it says, keeps the better model, and goes on where it was killed."""
 
+import json
 import signal
 import subprocess
 import sys
 import time
+import zipfile
 
 import keras
 import numpy as np
@@ -22,8 +24,17 @@ from featx import (
     load_backbone,
     to_keras,
 )
-from featx.errors import ConversionError, FeatxWarning, HeadError, SourceError, StoreError, StoreMismatchError
+from featx.errors import (
+    ConversionError,
+    FeatxWarning,
+    HeadError,
+    SourceError,
+    StoreCorruptError,
+    StoreError,
+    StoreMismatchError,
+)
 from featx.models.blocks import blocks_of, parts_of
+from featx.models.checkpoints import Checkpoint
 from tests.conftest import TINY, TINY_SIZE, make_images, write_class_folder
 
 N_IMAGES = 24
@@ -415,6 +426,25 @@ class TestCheckpoint:
         again = FineTuner(model, **options).fit(*labelled)
         assert again.history_ == first.history_
         assert_equal_weights(again.model_, first.model_)
+
+    @pytest.mark.parametrize("wrong", ["state", "shape", "number"])
+    def test_a_checkpoint_that_somebody_changed_is_one_error(self, model, labelled, tmp_path, wrong):
+        path = tmp_path / "run.ckpt"
+        FineTuner(model, **{**OPTIONS, "checkpoint": path}).fit(*labelled)
+        with zipfile.ZipFile(path) as archive:
+            run = json.loads(archive.read("state.json"))["run"]
+        state, arrays = Checkpoint(path, run).load()
+        name = next(name for name in arrays if name.startswith("weights/"))
+        if wrong == "state":
+            state = {}
+        elif wrong == "shape":
+            arrays[name] = np.zeros((7, 7), np.float32)
+        else:
+            del arrays[max(name for name in arrays if name.startswith("optimizer/"))]
+        # Its digest is right: an attacker can compute one too.
+        Checkpoint(path, run).save(state, arrays)
+        with pytest.raises(StoreCorruptError, match="does not fit the model"):
+            FineTuner(model, **{**OPTIONS, "checkpoint": path}).fit(*labelled)
 
     def test_a_checkpoint_of_another_run_is_refused(self, model, labelled, tmp_path):
         path = tmp_path / "run.ckpt"
