@@ -62,4 +62,6 @@ def main() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     sys.meta_path.insert(0, QuietTensorFlow())
     warnings.showwarning = show_warning
+    # Pillow's of a large image, which featx refuses by name.
+    warnings.filterwarnings("ignore", r"Image size \(\d+ pixels\) exceeds limit")
     app()

@@ -172,24 +172,25 @@ class EngineDecision:
 
     name = "store"
     old_is_absent = True
+    graph = Graph("openvino", b"<net><layers/></net>", content(1))
 
     def write(self, path: Path, version: int) -> None:
         path.mkdir(exist_ok=True)
         if version == 0:
             return
-        decision = Decision("onnx", 4, "float32", 0.0, "asked for", 1.0, {})
+        decision = Decision("openvino", 4, "float32", 0.0, "asked for", 1.0, {})
         engine: Any = SimpleNamespace(settings=Settings(4))
-        keep_decision(self._request(path), decision, Graph("onnx", content(1)), engine)
+        keep_decision(self._request(path), decision, self.graph, engine)
 
     def read(self, path: Path) -> int:
         found = _recalled(self._request(path))
         if found is None:
             return 0
-        assert found[1] == Graph("onnx", content(1))
+        assert found[1] == self.graph
         return 1
 
     def _request(self, path: Path) -> EngineRequest:
-        return EngineRequest("onnx", "float32", 4, dict, path, 24)
+        return EngineRequest("openvino", "float32", 4, dict, path, 24)
 
 
 class Difference:

@@ -84,7 +84,9 @@ class Watch:
             path = os.fsdecode(path)
         # Asked not to follow a link, the system opens nothing.
         is_refused = flags & os.O_NOFOLLOW and isinstance(path, str) and Path(path).is_symlink()
-        if isinstance(path, str) and not is_refused and not self._is_allowed(path):
+        # Its own folder is opened to sync a new name in it.
+        is_own_folder = flags & os.O_DIRECTORY and Path(os.fsdecode(path)) == Path(self.artefact).parent
+        if isinstance(path, str) and not (is_refused or is_own_folder or self._is_allowed(path)):
             self._trespass(f"open {path} {mode} {flags}")
 
     def _is_allowed(self, path: str) -> bool:

@@ -87,9 +87,10 @@ def with_resize_rule(monkeypatch):
 def with_another_decoder(monkeypatch):
     """One grey level in one corner of whatever is decoded, as an upgrade of Pillow might have it."""
 
-    def decode(content, sample_id, size=None, original=decoding._decode):
-        image = original(content, sample_id, size)
-        image = image.copy()
+    original = decoding._decode
+
+    def decode(*arguments, **options):
+        image = original(*arguments, **options).copy()
         pixel = image.getpixel((0, 0))
         image.putpixel((0, 0), (pixel[0] ^ 1, *pixel[1:]) if isinstance(pixel, tuple) else pixel ^ 1)
         return image
