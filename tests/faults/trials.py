@@ -128,8 +128,10 @@ class Trials:
         """An empty folder for one trial."""
         root = self.base / f"{next(self._names):06d}"
         root.mkdir()
-        yield root
-        shutil.rmtree(root)
+        try:
+            yield root
+        finally:
+            shutil.rmtree(root)
 
     def _job(self, job: str, root: Path, arm: dict | None, arguments: dict, child: dict) -> dict[str, Any]:
         store, out = root / "cache", root / child.pop("out", "out/f.h5")
@@ -218,8 +220,10 @@ def fast_folder(tmp_path: Path) -> Iterator[Path]:
     memory = Path("/dev/shm")
     parent = memory if os.access(memory, os.W_OK) else tmp_path
     folder = Path(tempfile.mkdtemp(prefix="featx-faults-", dir=parent))
-    yield folder
-    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def start_trials(shim: Path, folder: Path, **environment: str) -> Iterator[Trials]:
