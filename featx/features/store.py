@@ -193,10 +193,15 @@ class FeatureStore:
         leftovers += [path for folder in extractions for path in unused_graphs(folder)]
         doomed += [path for path in leftovers if path.parent not in doomed]
         for path in [] if dry_run else doomed:
-            if path.is_dir():
-                shutil.rmtree(path)
-            else:
-                path.unlink(missing_ok=True)
+            try:
+                if path.is_dir():
+                    shutil.rmtree(path)
+                else:
+                    path.unlink(missing_ok=True)
+            except OSError as error:
+                raise StoreError(
+                    f"{path} cannot be deleted: {error.strerror}; check its permissions"
+                ) from error
         return doomed
 
 

@@ -5,7 +5,9 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -24,6 +26,7 @@ from featx.features.engines import Graph
 from featx.features.graph_files import write_graph
 from featx.features.shards import ShardSet, _Reordered
 from tests.conftest import TINY
+from tests.contracts import unprivileged
 
 pytestmark = pytest.mark.backends
 
@@ -382,6 +385,17 @@ def test_prune_deletes_what_is_named_and_what_was_left_behind(store, spec):
     assert sorted(store.prune([spec.key])) == sorted(doomed)
     assert [entry.spec.pooling for entry in store.entries()] == ["max"]
     assert theirs.exists()
+
+
+def test_what_may_not_be_deleted_is_named(spec):
+    # A folder that another user may enter, unlike pytest's own.
+    with tempfile.TemporaryDirectory() as root:
+        Path(root).chmod(0o755)
+        directory = FeatureStore(root).open(spec).directory
+        (directory / "x.h5.corrupt").touch()
+        directory.chmod(0o555)
+        with unprivileged(), pytest.raises(StoreError, match=r"x.h5.corrupt cannot be deleted: Permission"):
+            FeatureStore(root).prune()
 
 
 @pytest.mark.parametrize("key", ["", "abc"])
