@@ -351,7 +351,7 @@ def test_verify_finds_a_damaged_spec_and_checks_the_shards_without_it(store, spe
 
 def test_verify_checks_what_stands_beside_the_shards(store, spec):
     directory = store.open(spec).directory
-    graph = directory / write_graph(directory, Graph("onnx", b"graph", b"weights"))
+    graph = directory / write_graph(directory, Graph("openvino", b"<net/>", b"weights"))
     assert store.verify()[0].damaged == ()
     graph.write_bytes(graph.read_bytes()[:-1])
     (directory / "engine-0123456789abcdef.json").write_text('{"name": ')
