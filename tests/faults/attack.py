@@ -30,8 +30,8 @@ import featx
 from featx.errors import FeatxError
 from tests.contracts import Canary
 from tests.faults import malicious, malicious_heads
-from tests.faults.corpus import CORPUS, HONEST, WATCHED
 from tests.faults.malicious import Artefact
+from tests.faults.malicious_corpus import CORPUS, HONEST, WATCHED
 
 LIMIT_S = 30
 ROOT = Path(__file__).parents[2]

@@ -1,6 +1,6 @@
 """What an attacker would send runs nothing, opens nothing else, and takes little time and memory.
 
-Every artefact of `tests.faults.corpus` is opened through every public entry point that takes such a file, in
+Every artefact of `tests.faults.malicious_corpus` is opened through every public entry point that takes such a file, in
 a process that watches itself (`tests.faults.attack`). The default run opens a few of each kind.
 """
 
@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.corpus import CORPUS
+from tests.faults.malicious_corpus import CORPUS
 
 MAX_S, MAX_MIB = 10, 1500
 

@@ -5,7 +5,7 @@ import pytest
 from featx.errors import StoreError
 from featx.features.graph_checks import check_openvino
 from featx.features.graph_files import read_graph
-from tests.faults.corpus import GRAPHS, graph_of, openvino_xml
+from tests.faults.malicious_corpus import GRAPHS, graph_of, openvino_xml
 
 
 def test_plain_graphs_pass(tmp_path):
