@@ -1,7 +1,7 @@
 """What an attacker would send runs nothing, opens nothing else, and takes little time and memory.
 
-Every artefact of `tests.faults.malicious_corpus` is opened through every public entry point that takes such a file, in
-a process that watches itself (`tests.faults.attack`). The default run opens a few of each kind.
+Every artefact of `tests.faults.malicious_corpus` is opened through every public entry point that takes such a
+file, in a process that watches itself (`tests.faults.attack`). The default run opens a few of each kind.
 """
 
 from __future__ import annotations
