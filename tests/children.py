@@ -122,3 +122,8 @@ def decoder_modules(settings):
         return {"error": " ".join(sys.modules)}, []
 
     return handle
+
+
+def dies(_settings):
+    """Crashes at whatever it is asked."""
+    return lambda _header, _content: _read_nowhere(b"")

@@ -24,8 +24,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from featx.errors import BackboneError, FeatxWarning, StoreError
-from featx.features.keras_files import check_weights
 from featx.features.keras_models import weights_digest
+from featx.features.keras_weights import check_weights
 from featx.files import atomic_write, cache_root, set_aside, sha256_hex
 
 if TYPE_CHECKING:

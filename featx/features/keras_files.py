@@ -1,8 +1,9 @@
 """``.keras`` files opened so that nothing of their author's runs and no other file is touched.
 
 featx opens the archive once. The config is checked (`featx.features.keras_configs`) and built as it was
-checked; the weights are copied out to a file of featx's own, walked, and only then read by Keras. Nothing is
-allocated before it is known that the file holds as many weights as its layers ask for.
+checked; the weights are copied out to a file of featx's own, walked by a process that may be lost
+(`featx.features.keras_weights`), and only then read by Keras. Nothing is allocated before it is known that
+the file holds as many weights as its layers ask for.
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zipfile import ZIP_STORED, ZipFile
 
-import h5py
 import numpy as np
 
 from featx.archives import copy_member, open_foreign_archive, read_member
@@ -23,6 +23,7 @@ from featx.checks import explain
 from featx.documents import parse_json
 from featx.errors import BackboneError, StoreError, printable
 from featx.features.keras_configs import refusal, without_training
+from featx.features.keras_weights import checked_weights
 
 if TYPE_CHECKING:
     import keras
@@ -33,7 +34,6 @@ _MEMBERS = {_CONFIG, _WEIGHTS, "metadata.json", "featx.json"}
 
 _MAX_CONFIG_BYTES = 16 * 2**20
 _MAX_WEIGHTS_BYTES = 64 * 2**30
-_MAX_DEPTH = 64
 
 # Weights that Keras makes and does not read from the file, such as the state of a random generator.
 _SPARE_BYTES = 16 * 2**20
@@ -100,7 +100,7 @@ def _read_config(archive: ZipFile) -> Any:
 
 
 def _loaded(config: Any, weights: Path, path: Path) -> keras.Model:
-    n_stored = check_weights(weights)
+    n_stored = checked_weights(weights)
     try:
         model = _built(config, n_stored)
         model.load_weights(weights)
@@ -148,92 +148,6 @@ def _values_later() -> Iterator[None]:
 
 def _n_bytes(dtype: str) -> int:
     return 2 if dtype == "bfloat16" else np.dtype(dtype).itemsize if dtype in np.sctypeDict else 1
-
-
-def check_weights(path: Path) -> int:
-    """Refuse a file of weights that holds anything but plain arrays, each where Keras would write it.
-
-    HDF5 can point to other files, load plug-ins, and claim more than it stores. Keras writes arrays in one
-    piece each, under one name each; nothing else is read.
-
-    Parameters
-    ----------
-    path : Path
-        A file that nobody else writes to.
-
-    Returns
-    -------
-    int
-        Bytes of all arrays.
-
-    Raises
-    ------
-    StoreError
-        When it holds anything else.
-
-    Examples
-    --------
-    >>> import keras
-    >>> path = getfixture("tmp_path") / "model.weights.h5"
-    >>> keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)]).save_weights(path)
-    >>> check_weights(path)
-    12
-    """
-    try:
-        with h5py.File(path, "r", locking=False) as file:
-            return _check_group(file, 0, set())
-    except StoreError:
-        raise
-    except (OSError, KeyError, RuntimeError, TypeError, ValueError) as error:
-        raise StoreError(f"its weights cannot be read ({_reason(error)})") from error
-
-
-def _check_group(group: h5py.Group, depth: int, visited: set[int]) -> int:
-    address = h5py.h5o.get_info(group.id).addr
-    if address in visited or depth > _MAX_DEPTH:
-        raise StoreError(f"its weights hold {_shown(group)} under two names, or too deep; refused")
-    visited.add(address)
-    _check_attributes(group)
-    n_bytes = 0
-    for name in group:
-        if not isinstance(group.get(name, getlink=True), h5py.HardLink):
-            raise StoreError(f"its weights hold the link {printable(name[:100])}; refused")
-        item = group[name]
-        if isinstance(item, h5py.Group):
-            n_bytes += _check_group(item, depth + 1, visited)
-        elif isinstance(item, h5py.Dataset):
-            n_bytes += _check_array(item)
-        else:
-            raise StoreError(f"its weights hold {_shown(item)}, which is no array; refused")
-    return n_bytes
-
-
-def _check_array(array: h5py.Dataset) -> int:
-    if array.is_virtual or array.external:
-        raise StoreError(f"its weights keep {_shown(array)} in another file; refused")
-    creation = array.id.get_create_plist()
-    if creation.get_nfilters() or creation.get_layout() not in (h5py.h5d.CONTIGUOUS, h5py.h5d.COMPACT):
-        raise StoreError(f"its weights keep {_shown(array)} in pieces or through filters; refused")
-    # Two bytes without a type is how Keras writes bfloat16.
-    if array.dtype.kind not in "fiub" and (array.dtype.kind, array.dtype.itemsize) != ("V", 2):
-        raise StoreError(f"its weights hold {_shown(array)} of the type {array.dtype}; refused")
-    n_declared, n_stored = (array.size or 0) * array.dtype.itemsize, array.id.get_storage_size()
-    if n_declared > n_stored:
-        claims = f"claims {n_declared:,} bytes and stores {n_stored:,}"
-        raise StoreError(f"{_shown(array)} among its weights {claims}; refused")
-    _check_attributes(array)
-    return int(n_stored)
-
-
-def _check_attributes(item: h5py.Group | h5py.Dataset) -> None:
-    for name in item.attrs:
-        attribute = h5py.h5a.open(item.id, name.encode())
-        if attribute.shape != () or h5py.check_string_dtype(attribute.dtype) is None:
-            raise StoreError(f"its weights hold an odd attribute of {_shown(item)}; refused")
-
-
-def _shown(item: Any) -> str:
-    return printable(str(item.name)[:100])
 
 
 def _reason(error: Exception) -> str:
