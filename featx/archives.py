@@ -8,18 +8,16 @@ never more bytes than were checked, and writes none to a place that the archive 
 
 from __future__ import annotations
 
-import os
 import shutil
-import stat
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import PurePosixPath
 from typing import BinaryIO
 
-from featx.checks import explain
 from featx.errors import StoreCorruptError, StoreError, printable
 from featx.files import StrPath
+from featx.reading import open_regular_file
 
 # Deflate cannot do better.
 MAX_EXPANSION = 1100
@@ -65,34 +63,6 @@ def open_foreign_archive(path: StrPath) -> Iterator[zipfile.ZipFile]:
     with open_regular_file(path) as file, zipfile.ZipFile(file) as archive:
         check_members(archive)
         yield archive
-
-
-@contextmanager
-def open_regular_file(path: StrPath) -> Iterator[BinaryIO]:
-    """Open a regular file for reading, and wait for nothing.
-
-    Raises
-    ------
-    StoreError
-        When it is something else, such as a pipe.
-    OSError
-        When it cannot be opened.
-
-    Examples
-    --------
-    >>> with open_regular_file(getfixture("tmp_path")) as file:
-    ...     pass
-    Traceback (most recent call last):
-    featx.errors.StoreError: received a pipe, socket, device or folder; expected a regular file; ...
-    """
-    # O_NONBLOCK: opening a pipe that nobody writes to would otherwise wait for ever.
-    descriptor = os.open(os.path.realpath(path), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        received = "a pipe, socket, device or folder"
-        raise StoreError(explain(received, "a regular file", "check the path"))
-    with os.fdopen(descriptor, "rb") as file:
-        yield file
 
 
 def check_members(archive: zipfile.ZipFile) -> None:

@@ -4,8 +4,7 @@ Writing: everything featx keeps goes through `atomic_writer`: a temporary file b
 fsync, rename, fsync of the folder. A reader sees the old file or the new one, never half of one,
 whatever was killed or unplugged.
 
-Reading: our own immutable files carry their SHA-256 in their name and are checked before they are
-parsed (`read_verified`). `featx.hdf5` builds on both for the format inside.
+What is read is checked by `featx.reading`; `featx.hdf5` builds on both for the format inside.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from uuid import uuid4
 
 from featx.checks import explain
 from featx.directories import ensure_directory, failure_reason, sync_directory
-from featx.errors import FeatxWarning, StoreCorruptError, StoreError
+from featx.errors import FeatxWarning, StoreError
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -292,28 +291,3 @@ def _write_failure(path: Path, error: OSError) -> str:
         f"cannot write {path}: {failure_reason(path, error)}; "
         "nothing committed so far is lost: mend the cause and run the same command again"
     )
-
-
-# ---------------------------------------------------------------------------------------- reading
-
-
-def read_verified(path: Path, sha256: str) -> bytes:
-    """Read one of our own immutable files and check every byte before anyone parses it.
-
-    Raises
-    ------
-    StoreCorruptError
-        When the file is gone, or its bytes are not those whose SHA-256 is ``sha256``.
-    StoreError
-        When it cannot be read now, which says nothing about its bytes.
-    """
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        raise StoreCorruptError(f"{path} is missing") from None
-    except OSError as error:
-        raise StoreError(f"{path} cannot be read: {error.strerror}; mend that and try again") from error
-    found = sha256_hex(data)
-    if found != sha256:
-        raise StoreCorruptError(f"{path} is damaged: its SHA-256 is {found[:12]}..., not {sha256[:12]}...")
-    return data

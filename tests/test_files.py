@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from featx.directories import _sync_name
-from featx.errors import FeatxWarning, StoreCorruptError, StoreError
+from featx.errors import FeatxWarning, StoreError
 from featx.files import (
     TEMPORARY_MAX_AGE_S,
     CommitFile,
@@ -24,7 +24,6 @@ from featx.files import (
     cache_root,
     check_target,
     path_kind,
-    read_verified,
     set_aside,
     sha256_hex,
     stale_temporaries,
@@ -405,41 +404,6 @@ def test_what_another_process_has_set_aside_already_is_let_be(target):
     target.unlink()
     set_aside(target, "damaged")
     assert not list(target.parent.iterdir())
-
-
-# ----------------------------------------------------------------------------------------- reading
-
-
-def test_verified_bytes_are_those_that_were_committed(target):
-    assert read_verified(target, sha256_hex(OLD)) == OLD
-
-
-@pytest.mark.parametrize("seed", range(20))
-def test_any_flipped_bit_or_cut_is_found(target, seed):
-    rng = np.random.default_rng(seed)
-    damaged = bytearray(OLD)
-    if seed % 4:
-        damaged[rng.integers(len(OLD))] ^= 1 << rng.integers(8)
-    else:
-        del damaged[rng.integers(len(OLD)) :]
-    target.write_bytes(damaged)
-    with pytest.raises(StoreCorruptError, match="is damaged: its SHA-256 is") as caught:
-        read_verified(target, sha256_hex(OLD))
-    assert str(target) in str(caught.value)
-
-
-def test_a_file_that_is_gone_is_corrupt(target):
-    target.unlink()
-    with pytest.raises(StoreCorruptError, match="is missing"):
-        read_verified(target, sha256_hex(OLD))
-
-
-def test_a_file_that_cannot_be_read_now_is_not_called_corrupt(target):
-    target.unlink()
-    target.mkdir()
-    with pytest.raises(StoreError, match="cannot be read: Is a directory") as caught:
-        read_verified(target, sha256_hex(OLD))
-    assert not isinstance(caught.value, StoreCorruptError)
 
 
 @pytest.mark.parametrize("name", ["file/below.h5", "file/further/below.h5"])

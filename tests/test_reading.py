@@ -1,4 +1,4 @@
-"""A file of someone else's: read whole, as it was at one moment, or not at all."""
+"""Files of others are read whole, as they were at one moment, or not at all; our own are checked."""
 
 import errno
 import os
@@ -6,9 +6,12 @@ import socket
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from featx.reading import read_regular_file
+from featx.errors import StoreCorruptError, StoreError
+from featx.files import sha256_hex
+from featx.reading import read_regular_file, read_verified
 from tests.contracts import time_limit
 from tests.test_files import OLD, names_in
 
@@ -136,3 +139,54 @@ def test_only_a_file_that_changed_just_now_is_waited_for(target, age_ms, n_waits
     monkeypatch.setattr(time, "sleep", waits.append)
     assert read_regular_file(target, max_bytes=len(OLD)) == OLD
     assert len(waits) == n_waits
+
+
+def test_verified_bytes_are_those_that_were_committed(target):
+    assert read_verified(target, sha256_hex(OLD), 10_000) == OLD
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_any_flipped_bit_or_cut_is_found(target, seed):
+    rng = np.random.default_rng(seed)
+    damaged = bytearray(OLD)
+    if seed % 4:
+        damaged[rng.integers(len(OLD))] ^= 1 << rng.integers(8)
+    else:
+        del damaged[rng.integers(len(OLD)) :]
+    target.write_bytes(damaged)
+    with pytest.raises(StoreCorruptError, match="is damaged: its SHA-256 is") as caught:
+        read_verified(target, sha256_hex(OLD), 10_000)
+    assert str(target) in str(caught.value)
+
+
+def test_a_file_that_is_gone_is_corrupt(target):
+    target.unlink()
+    with pytest.raises(StoreCorruptError, match="is missing"):
+        read_verified(target, sha256_hex(OLD), 10_000)
+
+
+@pytest.mark.parametrize("kind", ["folder", "pipe", "link", "large"])
+def test_what_featx_never_writes_is_corrupt_and_not_waited_for(target, kind):
+    target.unlink()
+    if kind == "folder":
+        target.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(target)
+    elif kind == "link":
+        (target.parent / "other").write_bytes(OLD)
+        target.symlink_to("other")
+    else:
+        target.write_bytes(bytes(10_001))
+    with time_limit(5), pytest.raises(StoreCorruptError, match="is not what featx wrote there"):
+        read_verified(target, sha256_hex(OLD), 10_000)
+
+
+def test_a_file_that_cannot_be_read_now_is_not_called_corrupt(target, monkeypatch):
+    def refuse(*_):
+        raise OSError(24, "Too many open files")
+
+    # The real thing needs a process without file descriptors left, in which pytest cannot run either.
+    monkeypatch.setattr("featx.reading.read_regular_file", refuse)
+    with pytest.raises(StoreError, match="cannot be read: Too many open files") as caught:
+        read_verified(target, sha256_hex(OLD), 10_000)
+    assert not isinstance(caught.value, StoreCorruptError)

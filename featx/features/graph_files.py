@@ -13,11 +13,12 @@ from featx.documents import MAX_BYTES
 from featx.errors import StoreCorruptError, naming, printable
 from featx.features.engines import Graph
 from featx.features.graph_checks import check_onnx, check_openvino
-from featx.files import atomic_write, read_verified, sha256_hex
-from featx.reading import read_regular_file
+from featx.files import atomic_write, sha256_hex
+from featx.reading import read_regular_file, read_verified
 
 _NAME = re.compile(r"(onnx|openvino)-([0-9a-f]{64})\.graph")
 _LENGTH_BYTES = 8
+_MAX_BYTES = 16 * 2**30
 
 
 def write_graph(directory: Path, graph: Graph) -> str:
@@ -52,15 +53,26 @@ def read_graph(path: Path) -> Graph:
     StoreError
         When the graph asks for more than to compute: a store may be shared, and a name can be computed.
     """
-    match = _NAME.fullmatch(path.name)
-    if match is None:
-        raise StoreCorruptError(f"{path.name} is not the name of a converted model")
-    data = read_verified(path, match[2])
+    engine, data = verified_graph(path)
     stop = _LENGTH_BYTES + int.from_bytes(data[:_LENGTH_BYTES], "little")
-    graph = Graph(match[1], data[_LENGTH_BYTES:stop], data[stop:])
+    graph = Graph(engine, data[_LENGTH_BYTES:stop], data[stop:])
     with naming(path):
         check_graph(graph)
     return graph
+
+
+def verified_graph(path: Path) -> tuple[str, bytes]:
+    """The engine that a file's name tells, and its bytes, which are those that were written.
+
+    Raises
+    ------
+    StoreCorruptError
+        When the file is absent, or not the one that was written.
+    """
+    match = _NAME.fullmatch(path.name)
+    if match is None:
+        raise StoreCorruptError(f"{path.name} is not the name of a converted model")
+    return match[1], read_verified(path, match[2], _MAX_BYTES)
 
 
 def check_graph(graph: Graph) -> None:

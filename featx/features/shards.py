@@ -30,8 +30,9 @@ import numpy as np
 from featx.directories import failure_reason
 from featx.errors import FeatxWarning, StoreCorruptError, StoreError, StoreMismatchError
 from featx.features.fingerprint import ExtractionSpec
-from featx.files import atomic_write, read_verified, set_aside, sha256_hex, sweep
+from featx.files import atomic_write, set_aside, sha256_hex, sweep
 from featx.hdf5 import add_dataset, create_hdf5, fixed_strings
+from featx.reading import read_verified
 
 FORMAT_VERSION = 1
 SHARD_NAME = re.compile(r"(\d{6})-([0-9a-f]{64})\.h5")
@@ -39,6 +40,8 @@ SHARD_NAME = re.compile(r"(\d{6})-([0-9a-f]{64})\.h5")
 # Large enough that a commit costs less than a hundredth of the work in it, small enough to lose.
 _SHARD_BYTES = 16 * 2**20
 _MAX_SHARD_ROWS = 1024
+#: Of a single row that is wider than a whole shard, and then some.
+MAX_SHARD_BYTES = 2**30
 _CACHED_SHARDS = 2
 
 # One thread digests a shard while another reads the next: more than two wait for the disk or for HDF5.
@@ -234,7 +237,7 @@ class ShardSet:
     def _read(self, name: str) -> tuple[np.ndarray, list[str]]:
         match = SHARD_NAME.fullmatch(name)
         n_rows, sha256 = (int(match[1]), match[2]) if match else (0, "")
-        data = read_verified(self.directory / name, sha256)
+        data = read_verified(self.directory / name, sha256, MAX_SHARD_BYTES)
         try:
             with h5py.File(io.BytesIO(data), "r") as file:
                 metadata = json.loads(file.attrs["metadata"])

@@ -27,7 +27,7 @@ from featx.errors import FeatxWarning, StoreError, StoreMismatchError
 from featx.features.fingerprint import KEY_DIGITS, ExtractionSpec
 from featx.features.graph_files import unused_graphs
 from featx.features.shards import SHARD_NAME, ShardSet
-from featx.features.verification import StoreCheck, n_rows_of, verify_extraction
+from featx.features.verification import StoreCheck, n_rows_of, read_spec, verify_extraction
 from featx.files import StrPath, atomic_write, cache_root, set_aside, stale_temporaries
 from featx.progress import progress_bar
 
@@ -116,7 +116,7 @@ class FeatureStore:
         found = []
         for path in sorted(self.directory.glob("*/spec.json")):
             try:
-                spec = ExtractionSpec.from_json(path.read_text())
+                spec = read_spec(path)
             except (OSError, ValueError) as error:
                 warnings.warn(f"{path.parent} is not listed: {error}", FeatxWarning, stacklevel=2)
                 continue
@@ -212,7 +212,7 @@ def _shards_in(directory: Path) -> list[str]:
 def _commit_spec(directory: Path, spec: ExtractionSpec) -> None:
     path = directory / "spec.json"
     try:
-        found = ExtractionSpec.from_json(path.read_text())
+        found = read_spec(path)
     except FileNotFoundError:
         atomic_write(path, spec.to_json().encode())
         return

@@ -7,16 +7,17 @@ and is made anew as it is needed.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from featx.documents import MAX_BYTES, read_json
 from featx.errors import StoreCorruptError, StoreError
 from featx.features.fingerprint import ExtractionSpec
-from featx.features.graph_files import read_graph
-from featx.features.shards import SHARD_NAME, ShardSet
-from featx.files import read_verified, set_aside
+from featx.features.graph_files import verified_graph
+from featx.features.shards import MAX_SHARD_BYTES, SHARD_NAME, ShardSet
+from featx.files import set_aside
+from featx.reading import read_regular_file, read_verified
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ def verify_extraction(directory: Path, advance: Callable[[int], None] = lambda _
     n_bytes = sum(path.stat().st_size for path in directory.iterdir() if path.is_file())
     damaged = [path.name for path in sorted(directory.iterdir()) if not _is_whole(path)]
     spec_path = directory / "spec.json"
-    spec = ExtractionSpec.from_json(spec_path.read_text()) if spec_path.exists() else None
+    spec = read_spec(spec_path) if spec_path.exists() else None
     if spec is None:
         # What they are shards of cannot be told, whether they are whole can.
         shards, lost = _verified_names(directory, advance)
@@ -106,30 +107,40 @@ def n_rows_of(name: str) -> int:
 
 def _is_whole(path: Path) -> bool:
     """Whether what stands beside the shards can be used; set aside where it cannot."""
-    parse = {".json": _parse_json, ".graph": read_graph}.get(path.suffix)
-    if parse is None:
-        return True
     try:
-        parse(path)
+        if path.name == "spec.json":
+            read_spec(path)
+        elif path.suffix == ".json":
+            read_json(path)
+        elif path.suffix == ".graph":
+            verified_graph(path)
     except FileNotFoundError:
         # Another process met the same damage, or pruned it.
         return True
     except (StoreCorruptError, ValueError) as error:
         set_aside(path, f"{path} is damaged: {error}")
         return False
+    except StoreError:
+        raise
     except OSError as error:
         raise StoreError(f"{path} cannot be read: {error.strerror}; mend that and try again") from error
     return True
 
 
-def _parse_json(path: Path) -> None:
-    text = path.read_text()
-    json.loads(text)
-    if path.name == "spec.json":
-        try:
-            ExtractionSpec.from_json(text)
-        except StoreError as error:
-            raise StoreCorruptError(str(error)) from error
+def read_spec(path: Path) -> ExtractionSpec:
+    """What a ``spec.json`` says.
+
+    Raises
+    ------
+    OSError
+        When it is absent, cannot be read, or is no file of a spec's size.
+    StoreCorruptError
+        When it is not a spec.
+    """
+    try:
+        return ExtractionSpec.from_json(read_regular_file(path, MAX_BYTES).decode())
+    except (StoreError, ValueError) as error:
+        raise StoreCorruptError(str(error)) from error
 
 
 def _verified_names(directory: Path, advance: Callable[[int], None]) -> tuple[list[str], list[str]]:
@@ -139,7 +150,7 @@ def _verified_names(directory: Path, advance: Callable[[int], None]) -> tuple[li
     for path in sorted(directory.glob("*.h5")):
         if match := SHARD_NAME.fullmatch(path.name):
             try:
-                read_verified(path, match[2])
+                read_verified(path, match[2], MAX_SHARD_BYTES)
                 whole.append(path.name)
             except StoreCorruptError as error:
                 set_aside(path, str(error))

@@ -130,11 +130,11 @@ def test_a_shard_that_cannot_be_read_now_is_not_set_aside(store, spec, monkeypat
     commit(store.open(spec), 0, 4)
     before = shard_files(store)
 
-    def refuse(_):
+    def refuse(*_):
         raise OSError(24, "Too many open files")
 
     # The real thing needs a process without file descriptors left, in which pytest cannot run either.
-    monkeypatch.setattr(type(before[0]), "read_bytes", refuse)
+    monkeypatch.setattr("featx.reading.read_regular_file", refuse)
     with pytest.raises(StoreError, match="Too many open files"):
         store.open(spec)
     monkeypatch.undo()
