@@ -176,6 +176,14 @@ class Child:
         if process is not None:
             _end(process)
 
+    def abandon(self) -> None:
+        """After a fork, leave the process to whoever started it: its pipes are closed on this side alone."""
+        process, self._process = self._process, None
+        if process is not None:
+            _close_pipes(process)
+            # It is no child of this process, and subprocess would warn that nobody waited for it.
+            process.returncode = 0
+
     def __enter__(self) -> Self:
         return self
 
@@ -271,6 +279,10 @@ def _ends(process: subprocess.Popen[bytes]) -> tuple[int, int]:
 def _end(process: subprocess.Popen[bytes]) -> None:
     process.kill()
     process.wait()
+    _close_pipes(process)
+
+
+def _close_pipes(process: subprocess.Popen[bytes]) -> None:
     for pipe in (process.stdin, process.stdout):
         if pipe is not None:
             pipe.close()

@@ -7,9 +7,11 @@ holds it is synced.
 from __future__ import annotations
 
 import errno
+import fcntl
 import functools
 import os
 import shutil
+import sys
 from contextlib import suppress
 from pathlib import Path
 
@@ -58,7 +60,7 @@ def sync_directory(path: Path) -> None:
     """Make what was renamed in a folder survive a power cut."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        os.fsync(descriptor)
+        sync(descriptor)
     except OSError as error:
         # Some network file systems cannot sync a folder and need not: their renames are durable. Of one
         # that is read-only there is nothing to sync.
@@ -66,6 +68,16 @@ def sync_directory(path: Path) -> None:
             raise
     finally:
         os.close(descriptor)
+
+
+def sync(descriptor: int) -> None:
+    """Make what was written to a file survive a power cut."""
+    if sys.platform == "darwin":
+        # There fsync leaves it in the drive's own memory. Not every file system knows the other.
+        with suppress(OSError):
+            fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
+            return
+    os.fsync(descriptor)
 
 
 def failure_reason(path: Path, error: OSError) -> str:

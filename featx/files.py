@@ -16,14 +16,14 @@ import re
 import stat
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 from uuid import uuid4
 
 from featx.checks import explain
-from featx.directories import ensure_directory, failure_reason, sync_directory
+from featx.directories import ensure_directory, failure_reason, sync, sync_directory
 from featx.errors import FeatxWarning, StoreError
 
 if TYPE_CHECKING:
@@ -153,11 +153,9 @@ def atomic_writer(path: StrPath, *, keep_first: bool = False) -> Iterator[Commit
             yield file
             if file.error is not None:
                 raise file.error
-            os.fsync(file.fileno())
+            sync(file.fileno())
         _commit(temporary, target, keep_first=keep_first)
         sync_directory(target.parent)
-        # What a killed process left beside it is as large as the file itself.
-        sweep(target.parent)
     except BaseException as error:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
@@ -166,6 +164,8 @@ def atomic_writer(path: StrPath, *, keep_first: bool = False) -> Iterator[Commit
         if isinstance(cause, OSError) and not isinstance(cause, StoreError):
             raise StoreError(_write_failure(target, cause)) from cause
         raise
+    # What a killed process left beside it is as large as the file itself.
+    sweep(target.parent)
 
 
 def _commit(temporary: Path, target: Path, *, keep_first: bool) -> None:
@@ -248,13 +248,23 @@ def stale_temporaries(directory: Path) -> list[Path]:
 
 def sweep(directory: Path) -> None:
     """Remove what killed processes left half written, as far as this user may."""
-    for leftover in stale_temporaries(directory):
-        with suppress(OSError):
-            leftover.unlink()
+    with suppress(OSError):
+        for leftover in stale_temporaries(directory):
+            with suppress(OSError):
+                leftover.unlink()
 
 
-def set_aside(path: Path, reason: str) -> None:
+def set_aside(path: Path, reason: str, is_whole: Callable[[Path], bool] = lambda _: False) -> None:
     """Rename a damaged file so that nothing uses it and nothing of it is lost, and warn.
+
+    Parameters
+    ----------
+    path : Path
+    reason : str
+        What is wrong with it.
+    is_whole : callable
+        Asked of the renamed file: another process may have put a sound one in its place meanwhile, which is
+        put back.
 
     Raises
     ------
@@ -266,6 +276,9 @@ def set_aside(path: Path, reason: str) -> None:
         damaged = path.with_name(f"{path.name}-{uuid4().hex[:8]}.corrupt")
     try:
         path.replace(damaged)
+        if is_whole(damaged):
+            damaged.replace(path)
+            return
     except FileNotFoundError:
         # Another process met the same damage and has done it already.
         return

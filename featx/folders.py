@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
-from featx.directories import failure_reason, make_directory, sync_directory
+from featx.directories import failure_reason, make_directory, sync, sync_directory
 from featx.errors import StoreError
 from featx.files import StrPath, stale_temporaries
 
@@ -99,7 +99,7 @@ def _sync(folder: Path) -> None:
     for directory, _, names in os.walk(folder):
         for name in names:
             with (Path(directory) / name).open("rb") as file:
-                os.fsync(file.fileno())
+                sync(file.fileno())
         sync_directory(Path(directory))
 
 

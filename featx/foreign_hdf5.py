@@ -28,6 +28,7 @@ _CPU_S = 2.0
 # The disk under it may be slow, or asleep.
 _TIMEOUT_S = 60.0
 _MAX_BYTES = 2 * 2**30
+_TARGET = "featx.hdf5_process:serve"
 
 # What is asked for at once.
 _BLOCK_BYTES = 32 * 2**20
@@ -46,7 +47,6 @@ class _Reader:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._child: Child | None = None
-        self._pid = 0
 
     def ask(self, path: str, **header: Any) -> tuple[dict[str, Any], memoryview]:
         with self._lock:
@@ -62,21 +62,25 @@ class _Reader:
         return answer, content
 
     def _own_child(self) -> Child:
-        # After a fork, the pipes lead to the child of another process.
-        if self._child is None or self._pid != os.getpid():
-            self._child = Child(
-                "featx.hdf5_process:serve", {"cpu_s": _CPU_S}, timeout_s=_TIMEOUT_S, max_bytes=_MAX_BYTES
-            )
-            self._pid = os.getpid()
+        if self._child is None:
+            settings = {"cpu_s": _CPU_S}
+            self._child = Child(_TARGET, settings, timeout_s=_TIMEOUT_S, max_bytes=_MAX_BYTES)
         return self._child
 
     def close(self) -> None:
-        if self._child is not None and self._pid == os.getpid():
+        if self._child is not None:
             self._child.close()
+
+    def forget(self) -> None:
+        """After a fork: the child is another process's, and a thread that is not here may hold the lock."""
+        if self._child is not None:
+            self._child.abandon()
+        self.__init__()  # type: ignore[misc]
 
 
 _READER = _Reader()
 atexit.register(_READER.close)
+os.register_at_fork(after_in_child=_READER.forget)
 
 
 class ForeignDataset:

@@ -25,8 +25,8 @@ _FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
 # The clock by which a file system notes a change ticks every 1 to 10 ms.
 _TICK_S = 0.02
 _IRREGULAR = "not a regular file (a pipe, socket or device)"
-# What no later try will change: a link, a pipe or folder, a file far too large.
-_FOR_GOOD = {errno.ELOOP, errno.EINVAL, errno.EISDIR, errno.EFBIG}
+# What no later try will change: a pipe or folder, a file far too large.
+_FOR_GOOD = {errno.EINVAL, errno.EISDIR, errno.EFBIG}
 _CHANGED = "the file changed while it was read"
 
 
@@ -117,6 +117,9 @@ def read_verified(path: Path, sha256: str, max_bytes: int) -> bytes:
     except FileNotFoundError:
         raise StoreCorruptError(f"{path} is missing") from None
     except OSError as error:
+        if error.errno == errno.ELOOP:
+            # Somebody keeps the store elsewhere, or somebody points it there: not for featx to decide.
+            raise StoreError(f"{path} is a link, which is not followed; put the file itself there") from error
         if error.errno in _FOR_GOOD:
             raise StoreCorruptError(f"{path} is not what featx wrote there: {error.strerror}") from error
         raise StoreError(f"{path} cannot be read: {error.strerror}; mend that and try again") from error

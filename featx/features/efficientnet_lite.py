@@ -25,7 +25,7 @@ import numpy as np
 
 from featx.errors import BackboneError, FeatxWarning, StoreError
 from featx.features.keras_models import weights_digest
-from featx.features.keras_weights import check_weights
+from featx.features.keras_weights import checked_weights
 from featx.files import atomic_write, cache_root, set_aside, sha256_hex
 
 if TYPE_CHECKING:
@@ -256,7 +256,7 @@ def _load_weights(variant: LiteVariant, model: keras.Model) -> None:
 def _load_converted(variant: LiteVariant, model: keras.Model, path: Path) -> bool:
     try:
         # The digest below tells what was read, and comes too late for what reading can do.
-        check_weights(path)
+        checked_weights(path)
         model.load_weights(path)
     except (OSError, ValueError, KeyError, RuntimeError, TypeError) as error:
         reason = str(error)

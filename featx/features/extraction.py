@@ -153,7 +153,8 @@ def _n_may_fail(max_failed: float | None, on_error: OnError, n_samples: int) -> 
         received = f"max_failed={max_failed} with on_error={on_error!r}"
         raise SourceError(explain(received, "on_error='skip'", "pass that too, or leave max_failed out"))
     is_share = isinstance(max_failed, float) and 0 <= max_failed < 1
-    if not is_share and (isinstance(max_failed, bool) or max_failed < 0 or max_failed != int(max_failed)):
+    is_number = math.isfinite(max_failed) and not isinstance(max_failed, bool)
+    if not is_share and not (is_number and max_failed >= 0 and max_failed == int(max_failed)):
         received, expected = f"max_failed={max_failed!r}", "a number of samples, or a share below 1"
         raise SourceError(explain(received, expected, "pass one of them"))
     return int(max_failed * n_samples if is_share else max_failed)

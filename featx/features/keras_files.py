@@ -24,6 +24,7 @@ from featx.documents import parse_json
 from featx.errors import BackboneError, StoreError, printable
 from featx.features.keras_configs import refusal, without_training
 from featx.features.keras_weights import checked_weights
+from featx.files import atomic_writer
 
 if TYPE_CHECKING:
     import keras
@@ -68,14 +69,14 @@ def load_keras_file(path: Path) -> keras.Model:
     (None, 1)
     """
     try:
-        with open_foreign_archive(path) as archive, tempfile.TemporaryDirectory(prefix="featx-") as folder:
+        with open_foreign_archive(path) as archive, _own_folder() as folder:
             config = without_training(_read_config(archive))
             if found := refusal(config):
                 expected = "Keras's own layers, in one file"
                 remedy = "if you trust it, load it with Keras and pass the model"
                 raise BackboneError(explain(f"{path} with {found}", expected, remedy))
-            weights = Path(folder) / _WEIGHTS
-            with weights.open("xb") as file:
+            weights = folder / _WEIGHTS
+            with atomic_writer(weights) as file:
                 copy_member(archive, _WEIGHTS, file, _MAX_WEIGHTS_BYTES)
             return _loaded(config, weights, path)
     except FileNotFoundError:
@@ -87,6 +88,18 @@ def load_keras_file(path: Path) -> keras.Model:
     except Exception as error:  # zipfile has many ways to fail on damage, EOFError among them
         expected = "a file saved by model.save('model.keras')"
         raise BackboneError(explain(f"{path} ({_reason(error)})", expected, "save it anew")) from error
+
+
+@contextmanager
+def _own_folder() -> Iterator[Path]:
+    """A temporary folder; where there can be none, that is no fault of the file that is opened."""
+    try:
+        folder = tempfile.TemporaryDirectory(prefix="featx-")
+    except OSError as error:
+        reason = f"no temporary folder can be made ({error}); set TMPDIR to a place with room"
+        raise StoreError(reason) from error
+    with folder as name:
+        yield Path(name)
 
 
 def _read_config(archive: ZipFile) -> Any:

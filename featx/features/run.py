@@ -195,7 +195,7 @@ class ExtractionRun:
         reason = (
             f"the same image stands under two labels: {ids[0]} ({classes[0]}) and {ids[1]} ({classes[1]})"
         )
-        self._unusable.setdefault(digest, ("label", reason))
+        self._give_up_on(digest, "label", reason)
 
     @property
     def _n_rows_of_batch(self) -> int:
@@ -253,9 +253,14 @@ class ExtractionRun:
         reason = "its features are not finite: the backbone's weights or the sample are at fault"
         if self.shards.spec.precision == "float16":
             reason += ", or float16 is too narrow for them (bfloat16 is not)"
-        self._unusable[str(self.digests[index])] = ("forward", reason)
         if self.on_error == "raise":
             raise DecodeError(self.source.sample_ids[index], reason)
+        self._give_up_on(str(self.digests[index]), "forward", reason)
+
+    def _give_up_on(self, digest: str, stage: str, reason: str) -> None:
+        """Note an image of which no sample can be used; how many those are is known at the end."""
+        self._unusable.setdefault(digest, (stage, reason))
+        self._check_bearable(len(self.failures) + len(self._unusable), reason)
 
     def _commit(self) -> None:
         """Write all computed rows as one shard."""
@@ -279,11 +284,10 @@ class ExtractionRun:
 
     def _note(self, index: int, stage: str, reason: str) -> None:
         self.failures[index] = failure_of(self.source, index, stage, reason)
-        if self.max_failed is not None and len(self.failures) > self.max_failed:
-            first = self.failures[min(self.failures)]
-            received = (
-                f"{len(self.failures):,} images of {len(self.source):,} that failed "
-                f"({first.sample_id}: {first.reason})"
-            )
+        self._check_bearable(len(self.failures), f"{self.failures[index].sample_id}: {reason}")
+
+    def _check_bearable(self, n_failed: int, last: str) -> None:
+        if self.max_failed is not None and n_failed > self.max_failed:
+            received = f"{n_failed:,} images of {len(self.source):,} that failed, the last for: {last}"
             remedy = "mend or remove them, or raise max_failed; what is computed is kept"
             raise SourceError(explain(received, f"at most {self.max_failed:,} (max_failed)", remedy))

@@ -21,6 +21,7 @@ import weakref
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import IO, Any, TypeAlias
 
@@ -125,7 +126,7 @@ class ShardSet:
                 # Gone since it was listed: another process pruned it, or set it aside.
                 if path.exists():
                     damaged.append(path.name)
-                    set_aside(path, str(error))
+                    set_aside(path, str(error), partial(self._is_whole, path.name))
             else:
                 shard = self._add(path.name, digests, replace=False)
                 self._keep(shard, features)
@@ -225,7 +226,7 @@ class ShardSet:
             try:
                 self._loaded[shard], _ = self._read(name)
             except StoreCorruptError as error:
-                set_aside(self.directory / name, str(error))
+                set_aside(self.directory / name, str(error), partial(self._is_whole, name))
                 raise StoreCorruptError(
                     f"{error}; run the same command again to compute its rows anew"
                 ) from None
@@ -234,10 +235,18 @@ class ShardSet:
         self._loaded.move_to_end(shard)
         return self._loaded[shard]
 
-    def _read(self, name: str) -> tuple[np.ndarray, list[str]]:
+    def _is_whole(self, name: str, path: Path) -> bool:
+        """Whether a file that was set aside is the sound shard that its name tells."""
+        try:
+            self._read(name, path)
+        except StoreError:
+            return False
+        return True
+
+    def _read(self, name: str, path: Path | None = None) -> tuple[np.ndarray, list[str]]:
         match = SHARD_NAME.fullmatch(name)
         n_rows, sha256 = (int(match[1]), match[2]) if match else (0, "")
-        data = read_verified(self.directory / name, sha256, MAX_SHARD_BYTES)
+        data = read_verified(path or self.directory / name, sha256, MAX_SHARD_BYTES)
         try:
             with h5py.File(io.BytesIO(data), "r") as file:
                 metadata = json.loads(file.attrs["metadata"])

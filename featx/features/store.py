@@ -23,11 +23,17 @@ from pathlib import Path
 
 from featx.checks import explain
 from featx.directories import make_directory
-from featx.errors import FeatxWarning, StoreError, StoreMismatchError
-from featx.features.fingerprint import KEY_DIGITS, ExtractionSpec
+from featx.errors import FeatxWarning, StoreError
+from featx.features.fingerprint import ExtractionSpec
 from featx.features.graph_files import unused_graphs
 from featx.features.shards import SHARD_NAME, ShardSet
-from featx.features.verification import StoreCheck, n_rows_of, read_spec, verify_extraction
+from featx.features.verification import (
+    StoreCheck,
+    folder_bytes,
+    n_rows_of,
+    read_spec,
+    verify_extraction,
+)
 from featx.files import StrPath, atomic_write, cache_root, set_aside, stale_temporaries
 from featx.progress import progress_bar
 
@@ -100,8 +106,8 @@ class FeatureStore:
 
         Raises
         ------
-        StoreMismatchError
-            When the folder holds another extraction.
+        StoreError
+            When the folder cannot be made, read or written to.
         """
         directory = self.directory / spec.directory_name
         make_directory(directory)
@@ -122,7 +128,7 @@ class FeatureStore:
                 continue
             shards = _shards_in(path.parent)
             n_samples = sum(map(n_rows_of, shards))
-            n_bytes = sum(file.stat().st_size for file in path.parent.iterdir())
+            n_bytes = folder_bytes(path.parent)
             found.append(StoreEntry(path.parent, spec, n_samples, len(shards), n_bytes))
         return found
 
@@ -161,13 +167,15 @@ class FeatureStore:
         list of StoreCheck
             One an extraction, sorted by folder.
         """
-        folders = [path for path in self._folders() if _shards_in(path) or (path / "spec.json").exists()]
+        folders = self._extractions()
         n_shards = sum(len(_shards_in(folder)) for folder in folders)
         with progress_bar("Verifying", n_shards, verbose, "shards") as advance:
             return [verify_extraction(folder, advance) for folder in folders]
 
-    def _folders(self) -> list[Path]:
-        return sorted(path for path in self.directory.glob("*") if path.is_dir())
+    def _extractions(self) -> list[Path]:
+        """Folders that featx made, also one whose spec is damaged or was set aside."""
+        folders = sorted(path for path in self.directory.glob("*") if path.is_dir())
+        return [path for path in folders if _shards_in(path) or any(path.glob("spec.json*"))]
 
     def prune(self, keys: Iterable[str] = (), *, dry_run: bool = False) -> list[Path]:
         """Delete extractions, and what damage and killed processes left behind.
@@ -186,7 +194,7 @@ class FeatureStore:
         """
         doomed = [self.find(key).directory for key in keys]
         # Nothing but what featx made: the root may be anybody's folder.
-        extractions = [entry.directory for entry in self.entries()]
+        extractions = self._extractions()
         folders = [*extractions, self.root / "weights"]
         leftovers = [path for folder in folders for path in sorted(folder.glob("*.corrupt*"))]
         leftovers += [path for folder in folders for path in stale_temporaries(folder)]
@@ -212,17 +220,12 @@ def _shards_in(directory: Path) -> list[str]:
 def _commit_spec(directory: Path, spec: ExtractionSpec) -> None:
     path = directory / "spec.json"
     try:
-        found = read_spec(path)
+        read_spec(path, spec)
     except FileNotFoundError:
         atomic_write(path, spec.to_json().encode())
-        return
-    except (StoreError, ValueError) as error:
-        # The shards carry the full key themselves, so the spec can be written anew.
+    except StoreError as error:
+        # The folder is named by the key and every shard carries it, so the spec can be written anew.
         set_aside(path, f"{path} is damaged: {error}")
         atomic_write(path, spec.to_json().encode())
-        return
     except OSError as error:
         raise StoreError(f"{path} cannot be read: {error.strerror}; mend that and try again") from error
-    if differences := found.differences(spec):
-        message = f"{directory} holds another extraction; use another store, or prune {spec.key[:KEY_DIGITS]}"
-        raise StoreMismatchError(message, differences)

@@ -7,12 +7,13 @@ and is made anew as it is needed.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from featx.documents import MAX_BYTES, read_json
-from featx.errors import StoreCorruptError, StoreError
+from featx.errors import StoreCorruptError, StoreError, StoreMismatchError
 from featx.features.fingerprint import ExtractionSpec
 from featx.features.graph_files import verified_graph
 from featx.features.shards import MAX_SHARD_BYTES, SHARD_NAME, ShardSet
@@ -32,7 +33,7 @@ class StoreCheck:
     n_shards, n_samples : int
         That are whole.
     n_bytes : int
-        That were read.
+        Of the files that are whole.
     damaged : tuple of str
         Files that were set aside.
     n_lost : int
@@ -71,10 +72,13 @@ def verify_extraction(directory: Path, advance: Callable[[int], None] = lambda _
     ...     verify_extraction(directory).damaged
     ('spec.json',)
     """
-    n_bytes = sum(path.stat().st_size for path in directory.iterdir() if path.is_file())
     damaged = [path.name for path in sorted(directory.iterdir()) if not _is_whole(path)]
-    spec_path = directory / "spec.json"
-    spec = read_spec(spec_path) if spec_path.exists() else None
+    n_bytes = folder_bytes(directory, {".h5", ".json", ".graph"})
+    try:
+        spec = read_spec(directory / "spec.json")
+    except OSError:
+        # Set aside above, or not there.
+        spec = None
     if spec is None:
         # What they are shards of cannot be told, whether they are whole can.
         shards, lost = _verified_names(directory, advance)
@@ -91,6 +95,24 @@ def verify_extraction(directory: Path, advance: Callable[[int], None] = lambda _
         damaged=(*damaged, *lost),
         n_lost=sum(map(n_rows_of, lost)),
     )
+
+
+def folder_bytes(directory: Path, suffixes: Collection[str] = ()) -> int:
+    """Bytes of the files in a folder, of those with some suffixes or all; what goes meanwhile is not there.
+
+    Examples
+    --------
+    >>> folder = getfixture("tmp_path")
+    >>> _ = (folder / "a.txt").write_bytes(b"123"), (folder / "b.tmp").write_bytes(b"4")
+    >>> folder_bytes(folder), folder_bytes(folder, {".txt"})
+    (4, 3)
+    """
+    n_bytes = 0
+    for path in directory.iterdir():
+        if not suffixes or path.suffix in suffixes:
+            with suppress(FileNotFoundError):
+                n_bytes += path.stat().st_size
+    return n_bytes
 
 
 def n_rows_of(name: str) -> int:
@@ -127,20 +149,40 @@ def _is_whole(path: Path) -> bool:
     return True
 
 
-def read_spec(path: Path) -> ExtractionSpec:
-    """What a ``spec.json`` says.
+def read_spec(path: Path, expected: ExtractionSpec | None = None) -> ExtractionSpec:
+    """What a ``spec.json`` says, which is what its folder is named by.
+
+    Parameters
+    ----------
+    path : Path
+    expected : ExtractionSpec, optional
+        What it has to be.
 
     Raises
     ------
     OSError
         When it is absent, cannot be read, or is no file of a spec's size.
     StoreCorruptError
-        When it is not a spec.
+        When it is not a spec, or not of this folder: a digit of it was changed, or it came from elsewhere.
+    StoreMismatchError
+        When it is not what is expected; shows the fields that differ.
+
+    Examples
+    --------
+    >>> from featx import FeatureExtractor, FeatureStore
+    >>> store, spec = FeatureStore(getfixture("tmp_path")), FeatureExtractor("efficientnet_lite0").fit().spec_
+    >>> read_spec(store.open(spec).directory / "spec.json") == spec
+    True
     """
     try:
-        return ExtractionSpec.from_json(read_regular_file(path, MAX_BYTES).decode())
+        found = ExtractionSpec.from_json(read_regular_file(path, MAX_BYTES).decode())
     except (StoreError, ValueError) as error:
         raise StoreCorruptError(str(error)) from error
+    if expected is not None and (differences := found.differences(expected)):
+        raise StoreMismatchError("it is of another extraction", differences)
+    if found.directory_name != path.parent.name:
+        raise StoreCorruptError(f"it is of another extraction, {found.directory_name}")
+    return found
 
 
 def _verified_names(directory: Path, advance: Callable[[int], None]) -> tuple[list[str], list[str]]:

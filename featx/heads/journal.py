@@ -23,7 +23,7 @@ import sklearn
 
 from featx import __version__
 from featx.checks import explain
-from featx.directories import failure_reason, sync_directory
+from featx.directories import failure_reason, sync, sync_directory
 from featx.documents import parse_json
 from featx.errors import HeadError, StoreError
 from featx.files import StrPath
@@ -80,7 +80,7 @@ class Journal:
                 # Cut short, by a disk that is nearly full, it is a torn line: it is written again, whole.
                 while os.write(descriptor, lines) < len(lines):
                     pass
-                os.fsync(descriptor)
+                sync(descriptor)
             finally:
                 os.close(descriptor)
             if not lines:

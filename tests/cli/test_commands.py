@@ -124,7 +124,10 @@ class TestExtract:
         ]
         options = ["--backbone", TINY, "--on-error", "skip", "--max-failed", 0]
         error = featx.fails("extract", folder, *options)
-        assert "1 images of 41 that failed (dark/broken.png: empty file); expected at most 0" in error
+        assert (
+            "1 images of 41 that failed, the last for: dark/broken.png: empty file; expected at most 0"
+            in error
+        )
 
     @pytest.mark.parametrize(
         ("arguments", "message"),

@@ -21,6 +21,8 @@ import pytest
 
 from tests.faults.trials import Trials, build_shim, start_trials
 
+PROTOCOLS = [f"T{number}" for number in range(1, 20)]
+STARTED = time.monotonic()
 ENTRIES = pytest.StashKey[list["Ledger"]]()
 
 
@@ -31,6 +33,7 @@ class Ledger:
     protocol: str
     promises: str
     fault: str
+    test: str
     n_faults: int = 0
     losses: list[str] = field(default_factory=list)
     seconds: float = 0.0
@@ -74,7 +77,7 @@ def trials_without_hdf5_locks(trials, shim, fault_folder) -> Iterator[Trials]:
 def ledger(request: pytest.FixtureRequest) -> Iterator[Ledger]:
     """The test's entry in the table, by its mark ``protocol(name, promises, fault)``."""
     mark = request.node.get_closest_marker("protocol")
-    entry = Ledger(*mark.args)
+    entry = Ledger(*mark.args, request.node.nodeid)
     request.config.stash.setdefault(ENTRIES, []).append(entry)
     started = time.perf_counter()
     yield entry
@@ -83,29 +86,46 @@ def ledger(request: pytest.FixtureRequest) -> Iterator[Ledger]:
     assert not entry.losses, f"{len(entry.losses)} losses in {entry.n_faults} faults: {entry.losses[:10]}"
 
 
+def pytest_sessionfinish(session) -> None:
+    """A run of the whole suite that left a protocol out has not passed."""
+    is_whole = not session.config.getoption("keyword") and _is_the_suite(session.config)
+    if is_whole and _missing(session.config) and session.exitstatus == pytest.ExitCode.OK:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
 def pytest_terminal_summary(terminalreporter, config) -> None:
     """The table: protocol, promises, what was injected how often, losses, seconds."""
-    entries = config.stash.get(ENTRIES, [])
-    if not entries or config.getoption("markexpr") != "faults":
+    if not _is_the_suite(config):
         return
-    rows: dict[str, Ledger] = {}
-    for entry in entries:
-        row = rows.setdefault(entry.protocol, Ledger(entry.protocol, entry.promises, entry.fault))
-        row.inject(entry.n_faults)
-        row.losses += entry.losses
-        row.seconds += entry.seconds
-        if entry.fault not in row.fault:
-            row.fault += f"; {entry.fault}"
+    reports = [report for kind in ("failed", "error") for report in terminalreporter.stats.get(kind, [])]
+    failed = {report.nodeid for report in reports}
     terminalreporter.section("faults and losses")
     line = "{:<4} {:<12} {:>8} {:>7} {:>8}  {}".format
     terminalreporter.write_line(line("test", "promises", "faults", "losses", "seconds", "what was injected"))
-    for row in sorted(rows.values(), key=lambda row: int(row.protocol[1:])):
-        counts = f"{row.n_faults:,}", len(row.losses), f"{row.seconds:.1f}"
-        terminalreporter.write_line(line(row.protocol, row.promises, *counts, row.fault))
-    n_faults, n_losses = (
-        sum(row.n_faults for row in rows.values()),
-        sum(len(row.losses) for row in rows.values()),
-    )
+    entries = config.stash.get(ENTRIES, [])
+    for protocol in PROTOCOLS:
+        mine = [entry for entry in entries if entry.protocol == protocol]
+        if not mine:
+            terminalreporter.write_line(line(protocol, "", "NOT RUN", "", "", ""))
+            continue
+        losses = str(sum(len(entry.losses) for entry in mine))
+        losses += " FAILED" if {entry.test for entry in mine} & failed and losses == "0" else ""
+        promises = " ".join(dict.fromkeys(" ".join(entry.promises for entry in mine).split()))
+        counts = f"{sum(entry.n_faults for entry in mine):,}", losses, f"{sum(e.seconds for e in mine):.1f}"
+        what = "; ".join(dict.fromkeys(entry.fault for entry in mine))
+        terminalreporter.write_line(line(protocol, promises, *counts, what))
+    n_faults = sum(entry.n_faults for entry in entries)
+    n_losses = sum(len(entry.losses) for entry in entries)
+    seconds = time.monotonic() - STARTED
     terminalreporter.write_line(
-        f"{n_faults:,} faults, {n_losses} losses, {sum(r.seconds for r in rows.values()):.0f} s"
+        f"{n_faults:,} faults, {n_losses} losses, {len(failed)} tests failed, {seconds:.0f} s in all"
     )
+
+
+def _is_the_suite(config) -> bool:
+    return config.getoption("markexpr") == "faults"
+
+
+def _missing(config) -> list[str]:
+    run = {entry.protocol for entry in config.stash.get(ENTRIES, [])}
+    return [protocol for protocol in PROTOCOLS if protocol not in run]

@@ -7,7 +7,6 @@ checksums, so its values may change; whoever reads it is told, or not, but lives
 from __future__ import annotations
 
 import hashlib
-import os
 import time
 
 import h5py
@@ -18,8 +17,8 @@ from featx import FeatureSet, FeatureStore, FeatxError, FeatxWarning, HDF5Source
 from featx.features.failures import Failure
 from tests.faults.mutants import mutant
 
-# Of processor time; on the wall a busy machine takes longer, and a disk that sleeps.
-MAX_BUSY_S, MAX_WALL_S = 5.0, 60.0
+# A reader may compute for 2 s; 5 s are a hang to the protocol. On a busy machine both are longer on the wall.
+MAX_S = 15.0
 
 
 def count(sample, full):
@@ -30,18 +29,18 @@ def count(sample, full):
 
 
 class Patience:
-    """Notes a hang: work that computes for too long, here or in a child that had to be ended, or waits."""
+    """Notes a hang."""
 
     def __init__(self, ledger, seed):
         self.ledger, self.seed = ledger, seed
 
     def __enter__(self):
-        self.busy_s, self.wall_s = sum(os.times()[:4]), time.perf_counter()
+        self.started = time.perf_counter()
 
     def __exit__(self, *_):
-        busy_s, wall_s = sum(os.times()[:4]) - self.busy_s, time.perf_counter() - self.wall_s
-        if busy_s > MAX_BUSY_S or wall_s > MAX_WALL_S:
-            self.ledger.lose(f"seed {self.seed}: {busy_s:.1f} s of computing, {wall_s:.1f} s in all")
+        seconds = time.perf_counter() - self.started
+        if seconds > MAX_S:
+            self.ledger.lose(f"seed {self.seed}: {seconds:.1f} s")
 
 
 @pytest.fixture

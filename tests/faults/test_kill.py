@@ -24,7 +24,9 @@ N_IMAGES = 60
 
 # A real extraction of the tiny backbone, in shards of four rows, slowed so that a kill finds it at work.
 SCRIPT = """
-import sys, time
+import signal, sys, time
+# Where this runs in a shell's background, Ctrl-C is ignored from the start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from tests.conftest import TINY, TINY_FEATURES, TINY_SIZE, build_tiny
 import featx, featx.features.shards
 from featx.features.engines import KerasEngine

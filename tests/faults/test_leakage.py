@@ -39,6 +39,9 @@ DEVIATION = 0.03
 
 N_SEEDS_BY_CLASSIFIER = 5
 
+#: Of every seed, by what was scored: their mean tells of a leak that no single score does.
+SCORES: dict[str, list[float]] = {}
+
 NEAREST = HeadSpec("nearest", make_pipeline(StandardScaler(), KNeighborsClassifier(1)), {})
 #: What looks at the labels or at all rows stands inside, where a fold fits it anew.
 SELECTED = HeadSpec(
@@ -67,6 +70,7 @@ def embedded(source, **options):
 
 def at_chance(ledger, score, what):
     ledger.inject()
+    SCORES.setdefault(what, []).append(score)
     if abs(score - CHANCE) > 3 * DEVIATION:
         ledger.lose(f"{what}: {score:.3f}")
 
@@ -171,3 +175,14 @@ def test_what_is_fitted_is_fitted_within_a_fold(seed, ledger):
     # Of many candidates the best is a little too good; nested, it is not.
     search = HeadSearch(["knn", "ridge"], cv=3, random_state=seed)
     at_chance(ledger, nested_scores(search, features.X, y, features.groups, cv=3).mean, "a search, nested")
+
+
+@pytest.mark.faults
+@pytest.mark.protocol("T14", "P15", "the mean over all seeds")
+def test_the_mean_over_seeds_is_no_better_than_chance(ledger):
+    # Runs last, after the seeds.
+    assert SCORES
+    for what, scores in SCORES.items():
+        ledger.inject()
+        if np.mean(scores) > CHANCE + 3 * DEVIATION / len(scores) ** 0.5:
+            ledger.lose(f"{what}: {np.mean(scores):.3f} in the mean of {len(scores)} seeds")

@@ -273,6 +273,7 @@ def check_repair(ledger, outcome, shard):
 @pytest.mark.parametrize("is_one_killed", [False, True], ids=["", "killed"])
 @pytest.mark.parametrize("no_locks", [False, True], ids=["", "no-locks"])
 def test_processes_on_one_store(trials, ledger, n_trials, is_one_killed, no_locks):
+    # featx takes no lock, so that none that fails can cost anything: this keeps it so.
     race(trials, ledger, n_trials, is_one_killed=is_one_killed, no_locks=no_locks)
 
 

@@ -19,7 +19,6 @@ from featx import (
     FeatxWarning,
     StoreCorruptError,
     StoreError,
-    StoreMismatchError,
 )
 from featx.features import shards as shards_module
 from featx.features.engines import Graph
@@ -283,14 +282,49 @@ def test_nonfinite_rows_in_a_shard_are_not_used(store, spec):
         assert len(store.open(spec)) == 0
 
 
-def test_a_folder_of_another_spec_is_refused_with_the_fields(store, spec):
-    directory = store.directory / spec.directory_name
-    directory.mkdir(parents=True)
-    other = dataclasses.replace(spec, pooling="max", input_size=(8, 8))
-    (directory / "spec.json").write_text(other.to_json())
-    with pytest.raises(StoreMismatchError, match="pooling: found max, expected avg") as caught:
-        store.open(spec)
-    assert set(caught.value.differences) == {"pooling", "input_size"}
+def test_a_shard_that_was_made_anew_meanwhile_is_put_back(store, spec, monkeypatch):
+    commit(store.open(spec), 0, 4)
+    (path,) = shard_files(store)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1])
+
+    def made_anew(original=Path.replace):
+        def replace(self, target):
+            # Another process has set the damaged one aside, and committed the rows again.
+            monkeypatch.setattr(Path, "replace", original)
+            path.write_bytes(whole)
+            return original(self, target)
+
+        return replace
+
+    monkeypatch.setattr(Path, "replace", made_anew())
+    store.open(spec)
+    assert path.read_bytes() == whole
+    assert not list(path.parent.glob("*.corrupt"))
+    assert len(store.open(spec)) == 4
+
+
+def test_the_spec_of_another_extraction_is_set_aside_and_its_fields_named(store, spec):
+    commit(store.open(spec), 0, 4)
+    path = store.directory / spec.directory_name / "spec.json"
+    path.write_text(dataclasses.replace(spec, pooling="max", input_size=(8, 8)).to_json())
+    with pytest.warns(FeatxWarning, match="input_size: found.*pooling: found max, expected avg.*set aside"):
+        assert len(store.open(spec)) == 4
+    assert path.read_text() == spec.to_json()
+
+
+def test_verify_finds_a_spec_of_which_one_digit_was_changed(store, spec):
+    commit(store.open(spec), 0, 4)
+    path = store.directory / spec.directory_name / "spec.json"
+    digest = spec.pixels_sha256
+    changed = digest[:7] + ("1" if digest[7] == "0" else "0") + digest[8:]
+    path.write_text(path.read_text().replace(digest, changed))
+    with pytest.warns(FeatxWarning, match="not listed"):
+        assert store.entries() == []
+    with pytest.warns(FeatxWarning, match="set aside"):
+        (check,) = store.verify()
+    assert (check.damaged, check.n_shards, check.n_lost) == (("spec.json",), 1, 0)
+    assert len(store.open(spec)) == 4
 
 
 def test_a_damaged_spec_costs_no_row(store, spec):
@@ -366,7 +400,7 @@ def test_verify_checks_what_stands_beside_the_shards(store, spec):
 def test_what_cannot_be_read_now_is_no_damage(store, spec):
     directory = store.open(spec).directory
     (directory / "engine-0123456789abcdef.json").mkdir()
-    with pytest.raises(StoreError, match=r"engine-\w+\.json cannot be read: Is a directory"):
+    with pytest.raises(StoreError, match=r"engine-\w+\.json cannot be read: a folder, not a file"):
         store.verify()
     assert (directory / "engine-0123456789abcdef.json").exists()
 
