@@ -10,6 +10,7 @@ fraction of a second. Which engine serves is decided in `featx.features.engine_c
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import os
 import tempfile
@@ -248,9 +249,9 @@ class OpenVINOEngine(Engine):
     name = "openvino"
 
     def __init__(self, graph: Graph, settings: Settings) -> None:
-        openvino = require("openvino", "openvino")
-        super().__init__(settings, {"openvino": openvino.__version__.partition("-")[0]})
-        core = openvino.Core()
+        version = require("openvino", "openvino").__version__.partition("-")[0]
+        super().__init__(settings, {"openvino": version})
+        core = _openvino_core()
         text = graph.graph if settings.precision == "float32" else _keep(graph.graph, settings.float32_share)
         model = core.read_model(text, graph.weights)
         model.reshape([settings.batch_size, *list(model.input(0).partial_shape)[1:]])
@@ -310,8 +311,18 @@ def has_bfloat16() -> bool:
     """Whether OpenVINO is here and finds that this processor multiplies in bfloat16."""
     if not is_installed("openvino"):
         return False
-    core = require("openvino", "openvino").Core()
-    return "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return "BF16" in _openvino_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+@functools.cache
+def _openvino_core() -> Any:
+    """One for the process, and to its end.
+
+    Each brings a stack for signals along. Of two that are dropped in the order they were made, the second
+    leaves the first one's freed stack behind, and the next signal, such as Ctrl-C, ends in a crash (OpenVINO
+    2026.4).
+    """
+    return require("openvino", "openvino").Core()
 
 
 def convert_model(model: keras.Model, engine: str) -> Graph:

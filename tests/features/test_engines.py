@@ -16,6 +16,7 @@ from featx.features.engine_choice import cosines
 from featx.features.engines import Settings, check_installed, convert_model, start_engine
 from featx.features.precision import resolve_precision
 from tests.conftest import TINY, make_images
+from tests.contracts import run_python
 
 pytestmark = pytest.mark.backends
 
@@ -206,3 +207,29 @@ print(told)
 def test_a_tiny_model_of_vectors_runs_as_images_do():
     model = load_backbone(TINY).folded
     assert start_engine(model, Settings(3))(np.zeros((3, 16, 16, 3), np.uint8)).shape == (3, 12)
+
+
+CTRL_C_AFTER_TWO_ENGINES = """
+import os, signal
+from featx.features.engines import Graph, OpenVINOEngine, Settings
+port = '<port id="0" precision="FP32"><dim>1</dim><dim>3</dim></port>'
+layers = f'''
+<layer id="0" name="x" type="Parameter" version="opset1"><data shape="1,3" element_type="f32"/>
+<output>{port}</output></layer>
+<layer id="1" name="y" type="Result" version="opset1"><input>{port}</input></layer>'''
+edges = '<edge from-layer="0" from-port="0" to-layer="1" to-port="0"/>'
+net = f'<net name="m" version="11"><layers>{layers}</layers><edges>{edges}</edges></net>'.encode()
+engines = [OpenVINOEngine(Graph("openvino", net, b""), Settings(size)) for size in (2, 3)]
+while engines:
+    del engines[0]
+try:
+    os.kill(os.getpid(), signal.SIGINT)
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+
+
+def test_ctrl_c_is_no_crash_once_engines_are_gone():
+    pytest.importorskip("openvino")
+    done = run_python(CTRL_C_AFTER_TWO_ENGINES)
+    assert (done.returncode, done.stdout) == (0, "interrupted\n"), done.stderr
