@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -193,6 +194,11 @@ def contents(samples) -> list[bytes]:
     return [
         content if isinstance(content := sample.fetch(), bytes) else content.tobytes() for sample in samples
     ]
+
+
+def described(value: object) -> str:
+    """The id of a test: what a value is, and not where in memory, so that every run names it alike."""
+    return re.sub(r" at 0x[0-9a-fA-F]+", "", str(value))
 
 
 def run_python(code: str, *arguments: object) -> subprocess.CompletedProcess[str]:

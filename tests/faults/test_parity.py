@@ -8,7 +8,7 @@ from sklearn.base import clone
 from sklearn.decomposition import PCA
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import MaxAbsScaler, MinMaxScaler, Normalizer, StandardScaler
+from sklearn.preprocessing import FunctionTransformer, MaxAbsScaler, MinMaxScaler, Normalizer, StandardScaler
 
 from featx import ParityError, check_parity, list_heads, to_keras
 from featx.heads.spaces import resolve_heads
@@ -79,5 +79,5 @@ def test_a_converted_head_answers_as_the_head_does(first, last, ledger):
 def test_every_converter_is_met():
     made = [make() for make in MADE.values()] + [step() for steps in BEFORE.values() for step in steps]
     left = {kind for kind in CONVERTERS if kind.__module__.startswith("sklearn")} - set(map(type, made))
-    # Around every head of the problems, and within every calibrated one.
-    assert left == {Pipeline, FrozenEstimator}
+    # Around every head of the problems, and within every calibrated one; a doctest registers the last.
+    assert left <= {Pipeline, FrozenEstimator, FunctionTransformer}

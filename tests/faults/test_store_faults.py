@@ -416,7 +416,7 @@ def test_a_limit_on_the_size_of_files(trials, ledger, n_trials):
 
 def losses_of(inject):
     """What a wrong writer loses."""
-    ledger = Ledger("", "", "")
+    ledger = Ledger("", "", "", "")
     inject(ledger)
     return ledger.losses
 

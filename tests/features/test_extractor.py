@@ -22,6 +22,7 @@ from featx import (
 )
 from featx.features.backbones import _shared_backbone
 from tests.conftest import TINY, build_tiny, make_images, write_class_folder
+from tests.contracts import described
 
 pytestmark = pytest.mark.backends
 
@@ -113,7 +114,7 @@ def test_transform_never_drops_a_row(tmp_path):
         {"random_state": np.random.default_rng(0)},
         {"backbone": "tinny"},
     ],
-    ids=str,
+    ids=described,
 )
 def test_unusable_parameters_are_refused_in_fit(parameters):
     extractor = FeatureExtractor(**{"backbone": TINY, **parameters})
@@ -130,7 +131,7 @@ class TestFromSpec:
             {"weights": None, "random_state": 5},
             {"preprocessing": "tf"},
         ],
-        ids=str,
+        ids=described,
     )
     def test_a_spec_gives_its_extractor_back(self, parameters):
         spec = FeatureExtractor(TINY, **parameters).fit().spec_

@@ -8,9 +8,10 @@ from sklearn.neighbors import KNeighborsClassifier
 
 from featx import load_head, save_head
 from featx.heads.neighbors import WeightedNeighbors
+from tests.contracts import described
 from tests.heads.real_data import cancer, digits
 
-each_vote = pytest.mark.parametrize("votes", ["uniform", "distance", lambda d: 1 / (1 + d)], ids=str)
+each_vote = pytest.mark.parametrize("votes", ["uniform", "distance", lambda d: 1 / (1 + d)], ids=described)
 
 
 @each_vote

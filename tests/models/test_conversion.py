@@ -32,6 +32,7 @@ from featx import ConversionError, HeadSearch, ParityError, check_parity, regist
 from featx.heads.columns import on_columns
 from featx.heads.neighbors import WeightedNeighbors
 from featx.models.dispatch import CONVERTERS
+from tests.contracts import described
 
 pytestmark = pytest.mark.backends
 
@@ -186,7 +187,7 @@ def test_decisions_choose_what_the_head_predicts(name, n_classes):
         ["passthrough", StandardScaler(), "passthrough", None],
         [make_pipeline(StandardScaler(), make_pipeline(PCA(4), "passthrough"))],
     ],
-    ids=str,
+    ids=described,
 )
 @pytest.mark.parametrize("fold", [False, True])
 def test_what_stands_before_a_head_answers_the_same(steps, fold):
@@ -343,7 +344,7 @@ def dense_layers(model):
         (make_pipeline(MinMaxScaler(), LinearDiscriminantAnalysis()), 1),
         (CalibratedClassifierCV(LinearSVC(), cv=2, ensemble=False), 1),
     ],
-    ids=str,
+    ids=described,
 )
 def test_a_linear_chain_folds_into_one_layer(last, n_layers):
     X, y, X_test = problem(3)
@@ -363,7 +364,7 @@ def test_a_linear_chain_folds_into_one_layer(last, n_layers):
         CalibratedClassifierCV(make_pipeline(StandardScaler(), LinearSVC()), cv=3),
         OneVsRestClassifier(make_pipeline(StandardScaler(), PCA(4), LogisticRegression())),
     ],
-    ids=str,
+    ids=described,
 )
 def test_chains_inside_a_head_fold(head):
     X, y, X_test = problem(3)
@@ -384,7 +385,7 @@ def test_chains_inside_a_head_fold(head):
         [StandardScaler(), Normalizer(), OneVsRestClassifier(SVC())],
         [LogisticRegression()],
     ],
-    ids=str,
+    ids=described,
 )
 def test_what_cannot_be_folded_is_converted_as_it_is(steps):
     X, y, X_test = problem(3)
@@ -448,7 +449,7 @@ def test_neighbours_whose_votes_carry_weights(n_classes, weights):
     check_parity(head, to_keras(head), X_test)
 
 
-@pytest.mark.parametrize("columns", [(3, 9), [8, 1, 3], [4], None], ids=str)
+@pytest.mark.parametrize("columns", [(3, 9), [8, 1, 3], [4], None], ids=described)
 @pytest.mark.parametrize("fold", [False, True])
 def test_a_head_on_some_columns_takes_all(columns, fold):
     X, y, X_test = problem(3)
@@ -496,7 +497,7 @@ def test_probabilities_where_every_sigmoid_is_nothing():
         OneVsRestClassifier(KNeighborsClassifier()),
         NearestCentroid(priors="empirical"),
     ],
-    ids=str,
+    ids=described,
 )
 def test_calibration_of_every_kind_of_score(inner, n_classes, method):
     X, y, X_test = problem(n_classes)
@@ -552,7 +553,7 @@ def test_neither_the_policy_nor_the_random_state_counts():
         (RandomForestClassifier(), "type RandomForestClassifier; expected one of .*, SVC, .*register_conv"),
         (None, "received an estimator of type NoneType; expected one of"),
     ],
-    ids=str,
+    ids=described,
 )
 def test_a_head_that_is_not_supported_or_not_fitted_is_refused(head, message):
     with pytest.raises(ConversionError, match=message):
@@ -584,7 +585,7 @@ def gram(a, b):
         (CalibratedClassifierCV(LinearSVC(), method="temperature", cv=2), "method='temperature'; expected"),
         (StandardScaler(), "a StandardScaler, which predicts nothing; expected a classifier"),
     ],
-    ids=str,
+    ids=described,
 )
 def test_a_head_whose_parameters_are_not_supported_is_refused(head, message):
     X, y, _ = problem(3)
