@@ -222,6 +222,9 @@ def check_target(path: StrPath | None, *inputs: StrPath) -> None:
         return
     if path_kind(path) == "folder":
         raise StoreError(explain(f"the folder {path}", "a file to write to", "add a file name"))
+    if path_kind(path) == "other":
+        received = f"{path}, a device, pipe or socket, which would be replaced by a file"
+        raise StoreError(explain(received, "the name of a file", "choose another name"))
     above = next((folder for folder in Path(path).parents if path_kind(folder) != "absent"), Path())
     # By the effective user, who is the one that writes.
     if path_kind(above) != "folder" or not os.access(above, os.W_OK | os.X_OK, effective_ids=True):

@@ -280,6 +280,13 @@ def test_a_link_is_replaced_and_what_it_led_to_is_left_alone(target):
     assert (link.read_bytes(), target.read_bytes()) == (NEW, OLD)
 
 
+def test_a_pipe_is_refused_as_a_target_and_stays_one(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(StoreError, match="pipe, a device, pipe or socket, which would be replaced"):
+        check_target(tmp_path / "pipe")
+    assert (tmp_path / "pipe").is_fifo()
+
+
 def test_a_folder_is_refused_as_a_target_before_the_work(tmp_path):
     with pytest.raises(StoreError, match=re.escape(str(tmp_path))):
         check_target(tmp_path)

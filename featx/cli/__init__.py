@@ -7,10 +7,12 @@ is imported before a command runs.
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import warnings
-from typing import Any
+from contextlib import suppress
+from typing import Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
@@ -19,6 +21,12 @@ from featx.cli import features, heads, models, ranking, searching
 from featx.cli.printing import show_warning
 from featx.cli.quiet import QuietTensorFlow
 from featx.errors import DecodeError, FeatxError, printable
+
+
+def _leave_at_once(code: int) -> NoReturn:
+    """End without flushing what cannot be written: Python would try again, and say so in many lines."""
+    sys.stderr.flush()
+    os._exit(code)
 
 
 class _Group(TyperGroup):
@@ -31,6 +39,13 @@ class _Group(TyperGroup):
             hint = "; --on-error skip leaves such images out" if isinstance(error, DecodeError) else ""
             typer.echo(f"error: {printable(str(error))}{hint}", err=True)
             raise typer.Exit(1) from None
+        except OSError as error:
+            # Not one of featx's: what takes the output takes no more, such as a log on a disk that is full.
+            if error.errno not in (errno.ENOSPC, errno.EIO):
+                raise
+            with suppress(OSError):
+                typer.echo(f"error: the output cannot be written: {error.strerror}", err=True)
+            _leave_at_once(1)
         except KeyboardInterrupt:
             typer.echo(
                 "interrupted; what was computed is kept: run the same command again to go on", err=True

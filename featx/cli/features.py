@@ -244,6 +244,8 @@ def store_verify(*, store: Store = Path("cache"), as_json: AsJson = False) -> No
 
     checks = FeatureStore(store).verify(verbose=1)
     print_rows([dataclasses.asdict(check) for check in checks], as_json=as_json)
+    if n_aside := sum(check.n_aside for check in checks):
+        typer.echo(f"{n_aside:,} files were set aside earlier: featx store prune deletes them", err=True)
     if not any(check.damaged for check in checks):
         return
     n_lost = sum(check.n_lost for check in checks)

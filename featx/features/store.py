@@ -120,16 +120,16 @@ class FeatureStore:
     def entries(self) -> list[StoreEntry]:
         """Every extraction in the store, sorted by folder; nothing is read but names and specs."""
         found = []
-        for path in sorted(self.directory.glob("*/spec.json")):
+        for directory in self._extractions():
             try:
-                spec = read_spec(path)
+                spec = read_spec(directory / "spec.json")
             except (OSError, ValueError) as error:
-                warnings.warn(f"{path.parent} is not listed: {error}", FeatxWarning, stacklevel=2)
+                remedy = "its next extraction writes the spec anew; featx store prune takes its folder's name"
+                warnings.warn(f"{directory} is not listed: {error}; {remedy}", FeatxWarning, stacklevel=2)
                 continue
-            shards = _shards_in(path.parent)
+            shards = _shards_in(directory)
             n_samples = sum(map(n_rows_of, shards))
-            n_bytes = folder_bytes(path.parent)
-            found.append(StoreEntry(path.parent, spec, n_samples, len(shards), n_bytes))
+            found.append(StoreEntry(directory, spec, n_samples, len(shards), folder_bytes(directory)))
         return found
 
     def find(self, key: str) -> StoreEntry:
@@ -183,7 +183,7 @@ class FeatureStore:
         Parameters
         ----------
         keys : iterable of str, default=()
-            Keys of extractions to delete, or their first digits.
+            Keys of extractions to delete, or their first digits, or names of their folders.
         dry_run : bool, default=False
             Say what would go and delete nothing.
 
@@ -192,9 +192,10 @@ class FeatureStore:
         list of Path
             What was deleted.
         """
-        doomed = [self.find(key).directory for key in keys]
         # Nothing but what featx made: the root may be anybody's folder.
         extractions = self._extractions()
+        by_name = {folder.name: folder for folder in extractions}
+        doomed = [by_name[key] if key in by_name else self.find(key).directory for key in keys]
         folders = [*extractions, self.root / "weights"]
         leftovers = [path for folder in folders for path in sorted(folder.glob("*.corrupt*"))]
         leftovers += [path for folder in folders for path in stale_temporaries(folder)]

@@ -35,9 +35,11 @@ class StoreCheck:
     n_bytes : int
         Of the files that are whole.
     damaged : tuple of str
-        Files that were set aside.
+        Files that were set aside now, and a spec that is missing.
     n_lost : int
         Rows in them: the images that have to be embedded anew.
+    n_aside : int
+        Files that were set aside before, whether or not what they held was made anew since.
     """
 
     directory: Path
@@ -47,6 +49,7 @@ class StoreCheck:
     n_bytes: int
     damaged: tuple[str, ...]
     n_lost: int
+    n_aside: int
 
 
 def verify_extraction(directory: Path, advance: Callable[[int], None] = lambda _: None) -> StoreCheck:
@@ -72,13 +75,15 @@ def verify_extraction(directory: Path, advance: Callable[[int], None] = lambda _
     ...     verify_extraction(directory).damaged
     ('spec.json',)
     """
+    n_aside = sum(1 for _ in directory.glob("*.corrupt"))
     damaged = [path.name for path in sorted(directory.iterdir()) if not _is_whole(path)]
     n_bytes = folder_bytes(directory, {".h5", ".json", ".graph"})
     try:
         spec = read_spec(directory / "spec.json")
     except OSError:
-        # Set aside above, or not there.
         spec = None
+        if "spec.json" not in damaged:
+            damaged.append("spec.json")
     if spec is None:
         # What they are shards of cannot be told, whether they are whole can.
         shards, lost = _verified_names(directory, advance)
@@ -94,6 +99,7 @@ def verify_extraction(directory: Path, advance: Callable[[int], None] = lambda _
         n_bytes=n_bytes,
         damaged=(*damaged, *lost),
         n_lost=sum(map(n_rows_of, lost)),
+        n_aside=n_aside,
     )
 
 
@@ -140,7 +146,8 @@ def _is_whole(path: Path) -> bool:
         # Another process met the same damage, or pruned it.
         return True
     except (StoreCorruptError, ValueError) as error:
-        set_aside(path, f"{path} is damaged: {error}")
+        # What is checked by its digest names itself.
+        set_aside(path, str(error) if path.name in str(error) else f"{path} is damaged: {error}")
         return False
     except StoreError:
         raise

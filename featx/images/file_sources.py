@@ -366,7 +366,7 @@ def _manifest_paths(manifest: Path, root: Path, lines: list[tuple[int, str]]) ->
         if not text.strip() or "\0" in text:
             raise SourceError(f"{where} is not a path; give one relative to {root}")
         if re.match(r"[A-Za-z]:[\\/]|\\\\", text) or ".." in name.split("/"):
-            raise SourceError(f"{where} leaves {root}; give a path inside it, or pass another root")
+            raise SourceError(f"{where} leaves {root.absolute()}; give a path inside, or pass another root")
         if name in seen:
             raise SourceError(f"{where} stands on line {seen[name]} already; remove one of them")
         seen[name] = line

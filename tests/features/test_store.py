@@ -368,6 +368,29 @@ def test_verify_names_the_damage(store, spec):
     assert check.damaged == ()
 
 
+def test_a_folder_whose_spec_is_gone_is_told_of_and_can_be_pruned(store, spec):
+    commit(store.open(spec), 0, 4)
+    directory = store.directory / spec.directory_name
+    (directory / "spec.json").unlink()
+    with pytest.warns(FeatxWarning, match="is not listed"):
+        assert store.entries() == []
+    (check,) = store.verify()
+    assert (check.damaged, check.n_shards, check.n_lost) == (("spec.json",), 1, 0)
+    assert len(store.open(spec)) == 4
+    (directory / "spec.json").unlink()
+    assert store.prune([directory.name]) == [directory]
+    assert not directory.exists()
+
+
+def test_verify_counts_what_was_set_aside_earlier(store, spec):
+    commit(store.open(spec), 0, 4)
+    (victim,) = shard_files(store)
+    victim.write_bytes(b"")
+    with pytest.warns(FeatxWarning, match="set aside"):
+        assert store.verify()[0].n_aside == 0
+    assert store.verify()[0].n_aside == 1
+
+
 @pytest.mark.parametrize("content", ["{", "[]", "null", '{"version": 99}', ""])
 def test_verify_finds_a_damaged_spec_and_checks_the_shards_without_it(store, spec, content):
     shards = store.open(spec)

@@ -416,7 +416,7 @@ def test_a_folder_that_may_not_be_listed_is_refused_and_named(root, name):
 )
 def test_a_path_that_leaves_the_root_is_refused_with_its_line(root, path):
     manifest = write_manifest(root, f"path,label\ncat/0.png,cat\n{path},cat\n")
-    with pytest.raises(SourceError, match=r"line 3: .* leaves .*; give a path inside it") as caught:
+    with pytest.raises(SourceError, match=r"line 3: .* leaves .*; give a path inside") as caught:
         ManifestSource(manifest)
     assert str(manifest) in str(caught.value)
     assert repr(path) in str(caught.value)
