@@ -12,8 +12,8 @@ import math
 import os
 import signal
 from collections import OrderedDict
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import h5py
 import numpy as np
@@ -75,47 +75,56 @@ def serve(settings: dict[str, Any]) -> Handler:
     return handle
 
 
+class _Opened(NamedTuple):
+    """A file that the guard has walked: which version of it, and the datasets met, by their full names."""
+
+    version: tuple[int, ...]
+    file: h5py.File
+    datasets: dict[str, h5py.Dataset]
+
+
 class _OpenFiles:
     """Files that the guard has walked, as long as nobody touches them."""
 
     def __init__(self) -> None:
-        self._files: OrderedDict[str, tuple[tuple[int, ...], h5py.File]] = OrderedDict()
+        self._files: OrderedDict[str, _Opened] = OrderedDict()
 
-    def file(self, path: str) -> h5py.File:
+    def opened(self, path: str) -> _Opened:
         try:
             found = os.stat(path)  # noqa: PTH116 - called for every block of rows
             version = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
-            if path in self._files and self._files[path][0] == version:
+            if path in self._files and self._files[path].version == version:
                 self._files.move_to_end(path)
-                return self._files[path][1]
+                return self._files[path]
             self._close(path)
             # Nobody writes to a committed file, and HDF5's locks fail on many network file systems.
             file = h5py.File(path, "r", locking=False)
         except OSError as error:
             message = f"{path} is not a readable HDF5 file ({error}); expected one; check the path"
             raise StoreError(message) from error
-        _guard_group(file, path, depth=0, visited=set())
-        self._files[path] = version, file
+        datasets = dict(_guarded(file, path, depth=0, visited=set()))
+        self._files[path] = _Opened(version, file, datasets)
         if len(self._files) > _MAX_OPEN:
             self._close(next(iter(self._files)))
-        return file
+        return self._files[path]
 
     def _close(self, path: str) -> None:
-        _, file = self._files.pop(path, (None, None))
-        if file is not None:
-            file.close()
+        opened = self._files.pop(path, None)
+        if opened is not None:
+            opened.file.close()
 
 
 def _answered(header: dict[str, Any], files: _OpenFiles) -> tuple[dict[str, Any], Sequence[Any]]:
-    file = files.file(header["path"])
+    _, file, datasets = files.opened(header["path"])
     if "name" in header:
-        _allow_unpacking(file[header["name"]], header["start"], header["stop"])
-        rows = _rows(file[header["name"]], header["start"], header["stop"])
+        dataset, start, stop = datasets[header["name"]], header["start"], header["stop"]
+        _allow_unpacking(dataset, start, stop)
+        rows = _plain(dataset[()] if start is None else dataset[start:stop])
         return {"dtype": rows.dtype.str, "shape": rows.shape}, [rows.data]
     attributes = _attributes(file)
     found = {
         "names": list(file),
-        "datasets": {name: _described(dataset) for name, dataset in _datasets(file)},
+        "datasets": {name: _described(dataset) for name, dataset in datasets.items()},
         "attributes": {name: (value.dtype.str, value.shape) for name, value in attributes.items()},
     }
     return found, [value.data for value in attributes.values()]
@@ -136,18 +145,6 @@ def _allow_unpacking(dataset: h5py.Dataset, start: int | None, stop: int | None)
     signal.setitimer(signal.ITIMER_VIRTUAL, left_s + more_s)
 
 
-def _datasets(group: h5py.Group) -> list[tuple[str, h5py.Dataset]]:
-    found: list[tuple[str, h5py.Dataset]] = []
-
-    def note(name: str, item: Any) -> None:
-        if isinstance(item, h5py.Dataset):
-            found.append((name, item))
-
-    # The guard has been everywhere before.
-    group.visititems(note)
-    return found
-
-
 def _described(dataset: h5py.Dataset) -> dict[str, Any]:
     is_string = h5py.check_string_dtype(dataset.dtype) is not None
     return {
@@ -155,11 +152,6 @@ def _described(dataset: h5py.Dataset) -> dict[str, Any]:
         "dtype": "|S" if is_string else dataset.dtype.str,
         "chunks": dataset.chunks,
     }
-
-
-def _rows(dataset: h5py.Dataset, start: int | None, stop: int | None) -> np.ndarray:
-    rows = dataset[()] if start is None else dataset[start:stop]
-    return _plain(rows)
 
 
 def _attributes(file: h5py.File) -> dict[str, np.ndarray]:
@@ -192,7 +184,10 @@ def _plain(value: Any) -> np.ndarray:
     return np.ascontiguousarray(array).reshape(array.shape)
 
 
-def _guard_group(group: h5py.Group, where: str, depth: int, visited: set[int]) -> None:
+def _guarded(
+    group: h5py.Group, where: str, depth: int, visited: set[int], above: str = ""
+) -> Iterator[tuple[str, h5py.Dataset]]:
+    """Every dataset below a group, by each of its full names; refuses whatever else could mislead."""
     if depth > _MAX_DEPTH:
         raise StoreError(f"{where} nests groups deeper than {_MAX_DEPTH}; refused")
     address = h5py.h5o.get_info(group.id).addr
@@ -206,9 +201,10 @@ def _guard_group(group: h5py.Group, where: str, depth: int, visited: set[int]) -
             raise StoreError(f"{inner} is a link, which could lead to another file; refused")
         item = group[name]
         if isinstance(item, h5py.Group):
-            _guard_group(item, where, depth + 1, visited)
+            yield from _guarded(item, where, depth + 1, visited, f"{above}{name}/")
         elif isinstance(item, h5py.Dataset):
             _guard_dataset(item, inner)
+            yield f"{above}{name}", item
 
 
 def _guard_dataset(dataset: h5py.Dataset, where: str) -> None:

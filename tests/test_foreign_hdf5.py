@@ -63,6 +63,16 @@ def test_an_honest_file_opens(tmp_path, build):
         assert list(file) == names
 
 
+def test_a_dataset_under_two_names_is_read_by_either(tmp_path):
+    def build(file):
+        file["a/b/x"] = [1, 2]
+        file["same"] = file["a/b/x"]
+
+    with open_foreign_hdf5(write_hdf5(tmp_path / "f.h5", build)) as file:
+        assert sorted(file.datasets) == ["a/b/x", "same"]
+        assert file["a/b/x"][:].tolist() == file["same"][:].tolist() == [1, 2]
+
+
 def test_a_file_opens_read_only_and_stays_as_it_is(tmp_path):
     path = write_hdf5(tmp_path / "f.h5", lambda file: file.create_dataset("x", data=[1, 2]))
     before = path.read_bytes()
