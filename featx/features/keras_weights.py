@@ -26,7 +26,9 @@ _MAX_BYTES = 2**30
 
 
 def checked_weights(path: Path) -> int:
-    """What `check_weights` finds, asked of a child process, which a file that crashes HDF5 ends in our place.
+    """Refuse a file of weights that holds anything but plain arrays, each where Keras would write it.
+
+    A child process looks, which a file that crashes HDF5 ends in our place.
 
     Parameters
     ----------
@@ -62,46 +64,19 @@ def checked_weights(path: Path) -> int:
 
 
 def serve(settings: dict[str, Any]) -> Handler:  # noqa: ARG001 - what every target is given
-    """A `featx.child.Child`'s target: requests name a file, replies say what `check_weights` finds."""
+    """A `featx.child.Child`'s target: requests name a file of weights, replies its bytes."""
 
     def handle(header: dict[str, Any], content: bytes) -> tuple[dict[str, Any], Sequence[bytes]]:  # noqa: ARG001
         try:
-            return {"n_bytes": check_weights(Path(header["path"]))}, []
+            return {"n_bytes": _n_stored(Path(header["path"]))}, []
         except StoreError as error:
             return {"refused": str(error)}, []
 
     return handle
 
 
-def check_weights(path: Path) -> int:
-    """Refuse a file of weights that holds anything but plain arrays, each where Keras would write it.
-
-    HDF5 can point to other files, load plug-ins, and claim more than it stores. Keras writes arrays in one
-    piece each, under one name each; nothing else is read.
-
-    Parameters
-    ----------
-    path : Path
-        A file that nobody else writes to.
-
-    Returns
-    -------
-    int
-        Bytes of all arrays.
-
-    Raises
-    ------
-    StoreError
-        When it holds anything else.
-
-    Examples
-    --------
-    >>> import keras
-    >>> path = getfixture("tmp_path") / "model.weights.h5"
-    >>> keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)]).save_weights(path)
-    >>> check_weights(path)
-    12
-    """
+def _n_stored(path: Path) -> int:
+    """Bytes of all arrays in a file that holds nothing else: what the child process finds."""
     try:
         with h5py.File(path, "r", locking=False) as file:
             return _check_group(file, 0, set())

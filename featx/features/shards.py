@@ -85,11 +85,6 @@ class ShardSet:
         return image_sha256 in self._places
 
     @property
-    def n_shards(self) -> int:
-        """Number of shards in use."""
-        return len(self._shards)
-
-    @property
     def rows_per_shard(self) -> int:
         """How many rows to collect before a commit."""
         return max(1, min(_MAX_SHARD_ROWS, _SHARD_BYTES // (4 * self.spec.n_features)))

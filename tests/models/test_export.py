@@ -29,6 +29,7 @@ from featx.features.keras_files import load_keras_file
 from featx.images.decoding import load_image
 from featx.models import export, runtimes
 from tests.conftest import TINY, TINY_FEATURES, TINY_SIZE, make_images
+from tests.faults.malicious import python_call, read_file, restore
 
 NAMES = {"keras": "m.keras", "onnx": "m.onnx", "litert": "m.tflite", "saved_model": "m"}
 PACKAGES = {"onnx": ("onnx", "onnxruntime", "tf2onnx"), "litert": ("ai_edge_litert",)}
@@ -498,32 +499,11 @@ def hostile_saved_model(folder, function):
     (folder / "assets.extra" / "featx.json").write_bytes(details.to_json())
 
 
-def read_file(_images):
-    import tensorflow as tf
-
-    return tf.cast(tf.strings.length(tf.io.read_file("/etc/passwd")), "float32") + tf.zeros((1, 2))
-
-
 def write_file(_images):
     import tensorflow as tf
 
     tf.io.write_file("/tmp/canary", "written")
     return tf.zeros((1, 2))
-
-
-def python_call(images):
-    import tensorflow as tf
-
-    return tf.numpy_function(lambda _: np.zeros((1, 2), np.float32), [images], tf.float32)
-
-
-def restore(_images):
-    import tensorflow as tf
-
-    (values,) = tf.raw_ops.RestoreV2(
-        prefix="/etc/secrets", tensor_names=["a"], shape_and_slices=[""], dtypes=[tf.float32]
-    )
-    return tf.reshape(values, (1, 2))
 
 
 @pytest.mark.parametrize(
