@@ -1,0 +1,161 @@
+"""What an audit found, as one list: which samples, how sure, why; and as a file that a search takes.
+
+The file is CSV, one row for each sample of each finding, so that people sort and edit it in whatever they
+like. Its column ``exclude`` says what a search is to leave out, and where:
+
+- ``everywhere``: a further copy of an image. It tells nothing new, and would count twice in training and in
+  the score.
+- ``training``: a suspected label, an outlier, an odd image. A head need not learn from it, but the test part
+  keeps it: a score on a test part that was cleaned of what is hard flatters.
+- empty: shown, not left out.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
+
+from featx.files import StrPath, atomic_write
+
+EVERYWHERE, TRAINING = "everywhere", "training"
+
+
+class Kind(NamedTuple):
+    """A kind of finding: its title, what its score means, and where a search leaves its samples out."""
+
+    title: str
+    score: str
+    scope: str
+
+
+KINDS = {
+    "exact_duplicate": Kind("exact duplicates", "1: the same bytes", EVERYWHERE),
+    "near_duplicate": Kind("near duplicates", "1 less the chance that the nearest pair is one", EVERYWHERE),
+    "suspected_label": Kind("suspected labels", "how much likelier another class is", TRAINING),
+    "outlier": Kind("outliers", "how far from its neighbours, in deviations of the others", TRAINING),
+    "out_of_distribution": Kind("out of distribution", "how far from the training part, likewise", ""),
+    "odd_image": Kind("odd images", "1", TRAINING),
+    "class_balance": Kind("class balance", "size against the largest class", ""),
+}
+
+_COLUMNS = ("finding", "kind", "sample_id", "part", "label", "score", "across", "reason", "exclude")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that an audit found.
+
+    Attributes
+    ----------
+    kind : str
+        A key of `KINDS`.
+    sample_ids : tuple of str
+        The samples it is about. Of duplicates, all of a set; the first is the one to keep.
+    score : float
+        How sure or how far, as the kind says; higher is more.
+    reason : str
+        In words.
+    across : tuple of str
+        Of duplicates: ``"parts"`` where they stand in several parts, so that a test part leaks, and
+        ``"labels"`` where they have several labels.
+    excluded : tuple of str
+        The samples that a search is to leave out, in the scope of the kind.
+    """
+
+    kind: str
+    sample_ids: tuple[str, ...]
+    score: float
+    reason: str
+    across: tuple[str, ...] = ()
+    excluded: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What is questionable in a data set; see `audit_features`.
+
+    Attributes
+    ----------
+    n_samples : int
+    n_audited : int
+        Fewer than ``n_samples`` where they are so many that a share was drawn.
+    class_counts : dict of str to int
+    findings : tuple of Finding
+        By kind in the order of `KINDS`, and the highest scores first.
+    labels, parts : dict of str to str
+        Class name and part of the samples that were found; "" where there is none.
+    thresholds : dict of str to float
+        What was calibrated on the data, by name.
+    notes : tuple of str
+        What could not be audited, and why.
+    seconds : float
+    """
+
+    n_samples: int
+    n_audited: int
+    class_counts: dict[str, int]
+    findings: tuple[Finding, ...]
+    labels: dict[str, str]
+    parts: dict[str, str]
+    thresholds: dict[str, float]
+    notes: tuple[str, ...]
+    seconds: float
+
+    def of(self, kind: str) -> tuple[Finding, ...]:
+        """The findings of one kind, the highest scores first."""
+        return tuple(finding for finding in self.findings if finding.kind == kind)
+
+    def counts(self) -> dict[str, int]:
+        """Number of findings of each kind, those with none too."""
+        return {kind: len(self.of(kind)) for kind in KINDS}
+
+    def to_rows(self) -> list[dict[str, Any]]:
+        """One row for each sample of each finding, as the CSV has them."""
+        return [
+            {
+                "finding": number,
+                "kind": finding.kind,
+                "sample_id": sample_id,
+                "part": self.parts.get(sample_id, ""),
+                "label": self.labels.get(sample_id, ""),
+                "score": round(finding.score, 6),
+                "across": " ".join(finding.across),
+                "reason": finding.reason,
+                "exclude": KINDS[finding.kind].scope if sample_id in finding.excluded else "",
+            }
+            for number, finding in enumerate(self.findings)
+            for sample_id in finding.sample_ids
+        ]
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain values, for JSON, with the counts."""
+        return {**asdict(self), "counts": self.counts()}
+
+    def save_csv(self, path: StrPath) -> None:
+        """Write one row for each sample of each finding; it appears complete or not at all.
+
+        Parameters
+        ----------
+        path : path-like
+            Created or replaced.
+        """
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, _COLUMNS)
+        writer.writeheader()
+        writer.writerows(self.to_rows())
+        # An undecodable byte of a file name becomes an escape, as in the feature file.
+        atomic_write(path, text.getvalue().encode("utf-8", "backslashreplace"))
+
+
+def kinds_of(findings: Iterable[Finding]) -> dict[str, list[str]]:
+    """The kinds of findings that each sample is in, by its id."""
+    kinds: dict[str, list[str]] = {}
+    for finding in findings:
+        for sample_id in finding.sample_ids:
+            known = kinds.setdefault(sample_id, [])
+            if finding.kind not in known:
+                known.append(finding.kind)
+    return kinds
