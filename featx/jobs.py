@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import numpy as np
+from sklearn.base import BaseEstimator
+from sklearn.frozen import FrozenEstimator
+from sklearn.model_selection import FixedThresholdClassifier
 
 from featx.checks import explain
 from featx.classifier import ImageClassifier
 from featx.embedding import averaging, embed, images_of
-from featx.errors import HeadError, StoreMismatchError
+from featx.errors import HeadError, StoreMismatchError, printable
 from featx.features.alignment import AlignedFeatures
 from featx.features.combination import combine_features
 from featx.features.failures import Failure
@@ -27,6 +30,7 @@ from featx.features.report import ExtractionReport
 from featx.files import StrPath, atomic_write
 from featx.heads.persistence import ModelFile
 from featx.images.base import UNLABELLED, ImageSource
+from featx.images.manifests import manifest_columns
 from featx.insight.evaluation import Evaluation, evaluate
 
 
@@ -42,11 +46,14 @@ class ModelEvaluation:
         and ``flatters`` is True.
     flatters : bool
         Whether the figures are of images that the head was fitted on.
+    n_unlisted : int
+        Images scored that the manifest of the subgroups does not list: there, their values are missing.
     """
 
     evaluation: Evaluation
     n_trained_on: int
     flatters: bool
+    n_unlisted: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """As plain values, for JSON."""
@@ -54,10 +61,19 @@ class ModelEvaluation:
             **self.evaluation.to_dict(),
             "n_trained_on": self.n_trained_on,
             "flatters": self.flatters,
+            "n_unlisted": self.n_unlisted,
         }
 
 
-def evaluate_model(model: ModelFile, features: FeatureSet | Mapping[str, FeatureSet]) -> ModelEvaluation:
+def evaluate_model(
+    model: ModelFile,
+    features: FeatureSet | Mapping[str, FeatureSet],
+    *,
+    by: Sequence[str] = (),
+    manifest: StrPath | None = None,
+    path_column: str | None = None,
+    threshold: float | None = None,
+) -> ModelEvaluation:
     """Score a saved model on a feature set, without the images that it was fitted on.
 
     Views of one image are scored as one, by their mean. A model that was fitted on several views is
@@ -69,6 +85,14 @@ def evaluate_model(model: ModelFile, features: FeatureSet | Mapping[str, Feature
     features : FeatureSet, or mapping of str to FeatureSet
         Labelled, of the same extraction; of a head on several, all of them by name, in any order. Sets that
         the head does not need are left aside.
+    by : sequence of str, default=()
+        Columns of ``manifest``, by whose values the head is scored as well.
+    manifest : path-like, optional
+        CSV file that lists the samples, as `featx.images.manifests.manifest_columns` reads it.
+    path_column : str, optional
+        Its column of the samples' paths.
+    threshold : float, optional
+        Of two classes, predict the second from this probability on, in place of what the head does.
 
     Returns
     -------
@@ -81,8 +105,16 @@ def evaluate_model(model: ModelFile, features: FeatureSet | Mapping[str, Feature
     StoreError
         When several sets are not of the same samples.
     HeadError
-        When a set is missing, there are no labels, or classes that the head does not know.
+        When a set is missing, there are no labels, classes that the head does not know, columns without a
+        manifest or the other way round, a manifest of other samples, or a threshold that the head cannot
+        have.
+    SourceError
+        When the manifest cannot be read, or lacks a column.
     """
+    if bool(by) != (manifest is not None):
+        received = f"by={', '.join(by)} without a manifest" if by else f"{manifest} and no columns of it"
+        raise HeadError(explain(received, "both, or none", "pass both"))
+    listed = {} if manifest is None else manifest_columns(manifest, by, path_column)
     combined = combine_features(_as_head_takes(model, features))
     aligned = combined.aligned
     y = _as_head_classes(model, aligned)
@@ -90,16 +122,46 @@ def evaluate_model(model: ModelFile, features: FeatureSet | Mapping[str, Feature
     is_seen = model.was_trained_on(aligned.image_sha256) & is_labelled
     flatters = bool((is_seen == is_labelled).all())
     rows = np.flatnonzero(is_labelled if flatters else is_labelled & ~is_seen)
+    ids, X = [aligned.sample_ids[row] for row in rows], combined.read(rows)
+    _check_listed(ids, listed, manifest)
     evaluation = evaluate(
-        model.head,
-        combined.read(rows),
+        model.head if threshold is None else _deciding_at(model.head, threshold, X, y[rows]),
+        X,
         y[rows],
         class_names=[str(name) for name in model.class_names] or None,
         groups=np.array(aligned.groups)[rows],
         images=None if combined.images is None else combined.images[rows],
+        subgroups={column: [listed.get(name, {}).get(column) for name in ids] for column in by},
     )
     n_seen = len({aligned.sample_ids[row] for row in np.flatnonzero(is_seen)})
-    return ModelEvaluation(evaluation, n_seen, flatters)
+    n_unlisted = len(set(ids) - listed.keys()) if by else 0
+    return ModelEvaluation(evaluation, n_seen, flatters, n_unlisted)
+
+
+def _check_listed(ids: Sequence[str], listed: Mapping[str, Any], manifest: StrPath | None) -> None:
+    """Refuse a manifest of other samples, by which all would be missing."""
+    if manifest is not None and listed.keys().isdisjoint(ids):
+        received = f"{manifest}, which lists {next(iter(listed))} and none of the samples"
+        remedy = "give it a column sample_id, or name the column of paths"
+        raise HeadError(explain(printable(received), f"samples such as {printable(ids[0])}", remedy))
+
+
+def _deciding_at(head: BaseEstimator, threshold: float, X: np.ndarray, y: np.ndarray) -> BaseEstimator:
+    """A fitted head of two classes that predicts the second from some probability on."""
+    if len(head.classes_) != 2 or not hasattr(head, "predict_proba"):
+        received = f"a threshold, and a head of {len(head.classes_)} classes"
+        received += "" if hasattr(head, "predict_proba") else " without probabilities"
+        raise HeadError(explain(received, "two classes and probabilities", "leave the threshold out"))
+    if not 0 <= threshold <= 1:
+        raise HeadError(explain(f"the threshold {threshold}", "a probability, from 0 to 1", "pass one"))
+    deciding = FixedThresholdClassifier(
+        FrozenEstimator(head),
+        threshold=threshold,
+        pos_label=head.classes_[1],
+        response_method="predict_proba",
+    )
+    # Frozen: this fits nothing, and says that all is fitted.
+    return deciding.fit(X, y)
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from featx.errors import HeadError
 from featx.features.combination import Combination, combine_features
 from featx.features.feature_set import FeatureSet
 from featx.files import StrPath
+from featx.heads.candidates import check_scoring_names
 from featx.heads.columns import on_columns
 from featx.heads.holdout import holdout_split
 from featx.heads.nested import NestedScores, nested_scores
@@ -24,6 +25,8 @@ from featx.heads.persistence import ModelFile
 from featx.heads.search import HeadSearch
 from featx.heads.splits import check_classes
 from featx.insight.evaluation import Evaluation, evaluate
+from featx.insight.folds import fold_interval, fold_p_values
+from featx.insight.metrics import Interval
 
 
 @dataclass(frozen=True)
@@ -66,30 +69,61 @@ class SearchResult:
         return self.search.best_features_ if is_named else " + ".join(names)
 
     def candidates(self) -> list[dict[str, Any]]:
-        """The leaderboard; of several scores, each as ``mean_test_<score>`` besides the one that ranks."""
-        table, scoring = self.search.cv_results_, self.search.scoring
-        if not isinstance(scoring, Sequence) or isinstance(scoring, str):
-            return self.search.leaderboard()
-        order = np.argsort(table[f"rank_test_{self.search.refit}"], kind="stable")
-        further = {f"mean_test_{name}": table[f"mean_test_{name}"] for name in scoring}
+        """The leaderboard, with what the folds can tell of it.
+
+        Each row has ``score_ci``, the 95 % interval of its mean score, and ``p_value``, of a corrected
+        resampled t-test of its difference from the best (see `featx.insight.folds`). Both are None where a
+        fold has no score, and the p-value where halving judged the candidate on fewer samples. Of several
+        scores, each stands there as ``mean_test_<score>`` besides the one that ranks, with
+        ``ci_test_<score>``.
+        """
+        search, table = self.search, self.search.cv_results_
+        rank_by = check_scoring_names(search.scoring, search.refit)
+        is_several = isinstance(search.scoring, Sequence) and not isinstance(search.scoring, str)
+        order = np.argsort(table[f"rank_test_{rank_by}"], kind="stable")
+        names, ratio = list(search.scoring) if is_several else [], search.test_train_ratio_
+        scores = {
+            name: np.stack([table[f"split{fold}_test_{name}"] for fold in range(search.n_splits_)], axis=1)
+            for name in {rank_by, *names}
+        }
+        p_values = fold_p_values(scores[rank_by], search.best_index_, ratio)
+        n_resources = table.get("n_resources", np.zeros(len(order), int))
+        p_values[n_resources != n_resources[search.best_index_]] = np.nan
         return [
-            {**candidate, **{name: float(column[index]) for name, column in further.items()}}
-            for candidate, index in zip(self.search.leaderboard(), order, strict=True)
+            {
+                **candidate,
+                "score_ci": fold_interval(scores[rank_by][index], ratio),
+                "p_value": None if np.isnan(p_values[index]) else float(p_values[index]),
+                **{f"mean_test_{name}": float(table[f"mean_test_{name}"][index]) for name in names},
+                **{f"ci_test_{name}": fold_interval(scores[name][index], ratio) for name in names},
+            }
+            for candidate, index in zip(search.leaderboard(), order, strict=True)
         ]
+
+    @property
+    def nested_ci(self) -> Interval | None:
+        """The 95 % interval of the nested cross-validation's mean."""
+        if self.nested is None:
+            return None
+        scores = np.array(self.nested.scores)
+        return fold_interval(scores, 1 / (len(scores) - 1))
 
     def to_dict(self) -> dict[str, Any]:
         """As plain values, for JSON."""
+        candidates = self.candidates()
+        nested = None if self.nested is None else {**self.nested.to_dict(), "mean_ci": self.nested_ci}
         return {
             "best_head": self.search.best_head_,
             "best_params": self.search.best_params_,
             "features": self.features,
             "cv_score": self.search.best_score_,
+            "cv_score_ci": candidates[0]["score_ci"],
             "calibration": self.search.best_calibration_,
             "threshold": self.search.best_threshold_,
-            "nested": None if self.nested is None else self.nested.to_dict(),
+            "nested": nested,
             "test": None if self.test is None else self.test.to_dict(),
             "n_unlabelled": self.n_unlabelled,
-            "candidates": self.candidates(),
+            "candidates": candidates,
             "seconds": self.seconds,
         }
 
@@ -188,6 +222,9 @@ def save_search(result: SearchResult, path: StrPath) -> None:
     """
     metrics = result.to_dict()
     del metrics["candidates"]
+    if metrics["test"] is not None:
+        # They are drawn again from the features; the file keeps figures.
+        del metrics["test"]["curves"]
     combined, aligned = result.combined, result.combined.aligned
     head, names = _whole_head(result)
     specs = [combined.feature_sets[name].spec for name in names]

@@ -92,6 +92,58 @@ class TestEvaluateModel:
             evaluate_model(model, FeatureSet(np.ones((2, 3), np.float32), [0, 1]))
 
 
+class TestSubgroupsAndThresholds:
+    @pytest.fixture
+    def manifest(self, features, tmp_path):
+        def write(rows, header="sample_id,kind"):
+            path = tmp_path / "cells.csv"
+            path.write_text("\n".join([header, *(f"{features.sample_ids[row]},{row % 2}" for row in rows)]))
+            return path
+
+        return write
+
+    def test_columns_are_joined_by_sample_whatever_the_order(self, features, model, manifest):
+        # Every second image is light, so the columns are the classes.
+        found = evaluate_model(model, features, by=["kind"], manifest=manifest(range(39, -1, -1)))
+        parts = {part.value: part.n_samples for part in found.evaluation.subgroups}
+        n_samples = [one.n_samples for one in found.evaluation.per_class]
+        assert parts == dict(zip("01", n_samples, strict=True))
+        assert found.n_unlisted == found.to_dict()["n_unlisted"] == 0
+
+    def test_samples_that_are_not_listed_are_counted_and_missing(self, features, model, manifest):
+        tested = np.flatnonzero(~model.was_trained_on(features.image_sha256))
+        found = evaluate_model(model, features, by=["kind"], manifest=manifest(tested[:7]))
+        assert found.n_unlisted == 3
+        assert found.evaluation.subgroups[-1].value == "missing"
+        assert found.evaluation.subgroups[-1].n_samples == 3
+
+    def test_a_manifest_of_other_samples_is_refused(self, features, model, tmp_path):
+        (tmp_path / "other.csv").write_text("path,kind\nother.png,1\n")
+        with pytest.raises(HeadError, match=r"other.csv, which lists other.png and none of the samples"):
+            evaluate_model(model, features, by=["kind"], manifest=tmp_path / "other.csv")
+
+    @pytest.mark.parametrize("options", [{"by": ["kind"]}, {"manifest": "cells.csv"}])
+    def test_columns_need_a_manifest_and_the_other_way_round(self, features, model, options):
+        with pytest.raises(HeadError, match="expected both, or none"):
+            evaluate_model(model, features, **options)
+
+    def test_a_threshold_takes_the_place_of_the_heads_decision(self, features, model):
+        plain = evaluate_model(model, features).evaluation
+        for threshold, label in ((0.0, 1), (1.0, 0)):
+            found = evaluate_model(model, features, threshold=threshold).evaluation
+            assert np.array(found.confusion_matrix)[:, label].sum() == 10
+            assert found.log_loss == plain.log_loss
+            assert found.curves.thresholds[0].threshold == threshold
+
+    def test_a_threshold_that_cannot_be_is_refused(self, features, model):
+        with pytest.raises(HeadError, match=r"the threshold 1\.5; expected a probability"):
+            evaluate_model(model, features, threshold=1.5)
+        head = LogisticRegression().fit(features.X[:30], np.arange(30) % 3)
+        three = ModelFile(head, class_names=["dark", "light", "grey"])
+        with pytest.raises(HeadError, match="a head of 3 classes; expected two classes"):
+            evaluate_model(three, features, threshold=0.5)
+
+
 def two_extractions(n_images, tmp_path):
     """Feature sets of the same images by two extractions, the second in another row order."""
     images, y = make_images(n_images), np.array(["dark", "light"] * (n_images // 2))

@@ -17,6 +17,7 @@ from featx import (
     extract,
     holdout_split,
 )
+from featx.insight.folds import fold_interval, fold_p_values
 from featx.jobs import evaluate_model
 from featx.search_jobs import save_search, search_features
 from tests.conftest import TINY, make_images
@@ -284,3 +285,64 @@ def test_several_scores_stand_beside_each_other():
     first = search_features(telling(), searcher).candidates()[0]
     assert first["mean_test_roc_auc"] == first["mean_test_score"]
     assert 0 < first["mean_test_accuracy"] <= 1
+
+
+# ------------------------------------------------------------------------------------ what folds can tell
+
+
+def test_candidates_have_intervals_and_are_compared_with_the_best():
+    result = search_features(noisy(), search(cv=4))
+    table, rows = result.search.cv_results_, result.candidates()
+    scores = np.stack([table[f"split{fold}_test_score"] for fold in range(4)], axis=1)
+    assert result.search.test_train_ratio_ == pytest.approx(1 / 3, abs=0.02)
+    best = result.search.best_index_
+    assert rows[0]["score_ci"] == fold_interval(scores[best], result.search.test_train_ratio_)
+    assert rows[0]["score_ci"][0] < result.search.best_score_ < rows[0]["score_ci"][1]
+    assert rows[0]["p_value"] == 1
+    expected = fold_p_values(scores, best, result.search.test_train_ratio_)
+    assert sorted(row["p_value"] for row in rows) == pytest.approx(sorted(expected))
+    found = json.loads(json.dumps(result.to_dict(), default=str))
+    assert found["cv_score_ci"] == list(rows[0]["score_ci"])
+
+
+def test_candidates_that_halving_judged_on_fewer_samples_are_not_compared():
+    result = search_features(noisy(2000), search(cv=2, strategy="halving"))
+    rows = result.candidates()
+    n_resources = result.search.cv_results_["n_resources"]
+    assert len(set(n_resources)) > 1
+    assert sum(row["p_value"] is not None for row in rows) == (n_resources == n_resources.max()).sum()
+    assert all(row["score_ci"] is not None for row in rows)
+
+
+def test_further_scores_have_intervals_of_their_own():
+    result = search_features(noisy(), search(cv=3, scoring=["roc_auc", "accuracy"], refit="roc_auc"))
+    row = result.candidates()[0]
+    assert row["score_ci"] == row["ci_test_roc_auc"]
+    assert row["ci_test_accuracy"][0] < row["mean_test_accuracy"] < row["ci_test_accuracy"][1]
+
+
+def test_a_nested_mean_has_an_interval():
+    result = search_features(noisy(), search(), nested=3)
+    low, high = result.nested_ci
+    assert low < result.nested.mean < high
+    assert result.to_dict()["nested"]["mean_ci"] == (low, high)
+    assert search_features(noisy(), search()).nested_ci is None
+
+
+def test_the_model_file_keeps_figures_and_no_curves(tmp_path):
+    result = search_features(noisy(), search())
+    save_search(result, tmp_path / "m.featx")
+    metrics = ModelFile.load(tmp_path / "m.featx").metrics
+    assert result.test.curves is not None
+    assert "curves" not in metrics["test"]
+    assert metrics["test"]["brier"] == result.test.brier
+    assert len(json.dumps(metrics)) < 4000
+
+
+def noisy(n_samples=120):
+    """Features by which classes can be told in part."""
+    rng = np.random.default_rng(0)
+    y = np.arange(n_samples) % 2
+    X = rng.normal(size=(n_samples, 4)).astype(np.float32)
+    X[:, 0] += y
+    return FeatureSet(X, y, class_names=["dark", "light"])

@@ -34,6 +34,8 @@ from featx.cli.printing import (
     print_json,
     print_leaderboard,
     print_rows,
+    print_subgroups,
+    print_thresholds,
 )
 from featx.errors import ConversionError
 
@@ -61,7 +63,7 @@ def demo(
         print_json({**found.to_dict(), "model": out})
         return
     print_extraction(found.features.report)
-    print_leaderboard(found.result.search.leaderboard())
+    print_leaderboard(found.result.candidates())
     if found.result.test is not None:
         parts = {"held-out quarter": found.result.test, **found.by_type}
         print_evaluations(f"Best head: {found.result.search.best_head_}", parts, PUBLISHED)
@@ -75,22 +77,37 @@ def evaluate(
         list[Path], typer.Argument(help="Feature file, labelled; all of them where the head takes several.")
     ],
     *,
+    by: Annotated[
+        list[str] | None, typer.Option(help="Column of --manifest to score by the values of; repeatable.")
+    ] = None,
+    manifest: Annotated[Path | None, typer.Option(help="CSV file that lists the samples.")] = None,
+    path_column: PathColumn = None,
+    threshold: Annotated[
+        float | None, typer.Option(help="Two classes: predict the second from this probability on.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Score a model, with 95 % intervals, on images that it was not fitted on."""
     from featx.heads.persistence import ModelFile
     from featx.jobs import evaluate_model
 
-    found = evaluate_model(ModelFile.load(model), load_feature_files(features))
+    options: Any = {"by": by or (), "manifest": manifest, "path_column": path_column}
+    found = evaluate_model(
+        ModelFile.load(model), load_feature_files(features), threshold=threshold, **options
+    )
     if found.flatters:
         typer.echo("warning: the model was fitted on all of these images: the figures flatter it", err=True)
     elif found.n_trained_on:
         typer.echo(f"left out {found.n_trained_on} samples that the model was fitted on", err=True)
+    if found.n_unlisted:
+        typer.echo(f"{found.n_unlisted} samples are not in {manifest}: their values are missing", err=True)
     if as_json:
         print_json(found.to_dict())
         return
     print_evaluations(str(model), {"samples": found.evaluation})
     print_classes(found.evaluation)
+    print_subgroups(found.evaluation)
+    print_thresholds(found.evaluation)
 
 
 def predict(

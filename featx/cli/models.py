@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from featx.cli.options import AsJson, Seed, Source, Store, make_source
-from featx.cli.printing import print_evaluations, print_json, print_rows
+from featx.cli.printing import print_evaluations, print_json, print_rows, with_interval
 
 if TYPE_CHECKING:
     from featx.files import StrPath
@@ -56,6 +56,7 @@ def finetune(
 ) -> None:
     """Train backbone and head end to end, from the fitted head; the better model comes back."""
     from featx.files import check_target
+    from featx.insight.proportions import wilson_interval
     from featx.insight.report import check_plot, plot_history
     from featx.model_jobs import finetune_model
     from featx.models.augmentation import Augmentation
@@ -107,7 +108,8 @@ def finetune(
     )
     print_rows(
         [
-            {"validation part": name, "n": result.n_validation, "accuracy": f"{score.accuracy:.4f}",
+            {"validation part": name, "n": result.n_validation,
+             "accuracy": with_interval(score.accuracy, wilson_interval(score.accuracy, result.n_validation)),
              "log loss": f"{score.log_loss:.4f}", "": "kept" if name == result.kept else ""}
             for name, score in (("frozen", result.frozen), ("finetuned", result.finetuned))
         ]

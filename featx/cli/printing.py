@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _MAX_FAILURES = 20
 _MAX_CANDIDATES = 10
 _PIPE_COLUMNS = 200
+_SIGNIFICANT = 0.05
 
 # What an extraction's time goes into.
 _STAGES = {
@@ -66,13 +67,13 @@ def print_rows(rows: Sequence[Mapping[str, Any]], *, as_json: bool = False, titl
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=title, title_justify="left")
+    # Text, because a file or class may be named like rich's own markup.
+    table = Table(title=None if title is None else Text(printable(title)), title_justify="left")
     for name, value in rows[0].items():
         # Folded, not cut: half a value is none.
         justify: Literal["right", "left"] = "right" if isinstance(value, int | float) else "left"
         table.add_column(name, justify=justify, overflow="fold")
     for row in rows:
-        # Text, because a file or class may be named like rich's own markup.
         table.add_row(*(Text(printable(_cell(value))) for value in row.values()))
     # A pipe has no width of its own, and cells cut at 80 columns help nobody downstream.
     Console(width=None if sys.stdout.isatty() else _PIPE_COLUMNS).print(table)
@@ -154,7 +155,14 @@ def _difference_line(difference: PrecisionDifference) -> str:
     )
     if difference.accuracy is None or difference.accuracy_float32 is None:
         return line
-    return f"{line}; accuracy {difference.accuracy:.4f}, in float32 {difference.accuracy_float32:.4f}"
+    from featx.insight.proportions import wilson_interval
+
+    # Of folds that test every image once, so a share of them all.
+    accuracy, in_float32 = (
+        with_interval(share, wilson_interval(share, difference.n_samples))
+        for share in (difference.accuracy, difference.accuracy_float32)
+    )
+    return f"{line}; accuracy {accuracy}, in float32 {in_float32}"
 
 
 def print_failures(report: ExtractionReport | PredictionReport) -> None:
@@ -170,7 +178,7 @@ def print_failures(report: ExtractionReport | PredictionReport) -> None:
 def print_leaderboard(candidates: Sequence[Mapping[str, Any]]) -> None:
     """The best candidates, by their mean score over the folds; what they take where there is a choice."""
     is_choice = len({candidate["features"] for candidate in candidates}) > 1
-    further = [name for name in candidates[0] if name.startswith("mean_test_") and name != "mean_test_score"]
+    further = [name.removeprefix("ci_test_") for name in candidates[0] if name.startswith("ci_test_")]
     rows = [
         {
             "rank": candidate["rank"],
@@ -179,15 +187,41 @@ def print_leaderboard(candidates: Sequence[Mapping[str, Any]]) -> None:
             "parameters": ", ".join(
                 f"{name.rpartition('__')[2]}={_cell(value)}" for name, value in candidate["params"].items()
             ),
-            "cv score": f"{candidate['mean_test_score']:.4f}",
-            "+-": f"{candidate['std_test_score']:.4f}",
+            "cv score": with_interval(candidate["mean_test_score"], candidate["score_ci"]),
+            "p": "-" if index == 0 else p_value_text(candidate["p_value"]),
             # The first of several scores is the one that ranks, and stands there already.
-            **{name.removeprefix("mean_test_"): f"{candidate[name]:.4f}" for name in further[1:]},
+            **{
+                name: with_interval(candidate[f"mean_test_{name}"], candidate[f"ci_test_{name}"])
+                for name in further[1:]
+            },
             "fit s": f"{candidate['mean_fit_time']:.2f}",
         }
-        for candidate in candidates[:_MAX_CANDIDATES]
+        for index, candidate in enumerate(candidates[:_MAX_CANDIDATES])
     ]
-    print_rows(rows, title=f"Best {len(rows)} of {len(candidates)} candidates, mean over the folds")
+    title = f"Best {len(rows)} of {len(candidates)} candidates, mean over the folds with 95 % interval"
+    print_rows(rows, title=title)
+    if told := told_apart(candidates):
+        typer.echo(told)
+
+
+def told_apart(candidates: Sequence[Mapping[str, Any]]) -> str:
+    """How many candidates the folds can tell from the best, in words; "" where none could be compared.
+
+    Parameters
+    ----------
+    candidates : sequence of mapping
+        From best to worst, each with ``p_value``.
+    """
+    p_values = [other["p_value"] for other in candidates[1:] if other["p_value"] is not None]
+    if not p_values:
+        return ""
+    n_alike = sum(p_value >= _SIGNIFICANT for p_value in p_values)
+    found = (
+        f"{n_alike} of {len(p_values)} others cannot be told from the best"
+        if n_alike
+        else (f"the best is better than each of the {len(p_values)} others")
+    )
+    return f"{found} (p: corrected resampled t-test of each with the best, at {_SIGNIFICANT:.0%})"
 
 
 def print_evaluations(
@@ -198,20 +232,23 @@ def print_evaluations(
         {
             "": name,
             "n": str(evaluation.n_samples),
-            "accuracy": _with_interval(evaluation.accuracy, evaluation.accuracy_ci),
-            "balanced": _with_interval(evaluation.balanced_accuracy, evaluation.balanced_accuracy_ci),
-            "ROC AUC": _with_interval(evaluation.roc_auc, evaluation.roc_auc_ci),
-            "log loss": _with_interval(evaluation.log_loss, evaluation.log_loss_ci),
-            "ECE": _with_interval(evaluation.ece, evaluation.ece_ci),
+            "accuracy": with_interval(evaluation.accuracy, evaluation.accuracy_ci),
+            "balanced": with_interval(evaluation.balanced_accuracy, evaluation.balanced_accuracy_ci),
+            "ROC AUC": with_interval(evaluation.roc_auc, evaluation.roc_auc_ci),
+            "log loss": with_interval(evaluation.log_loss, evaluation.log_loss_ci),
+            "Brier": with_interval(evaluation.brier, evaluation.brier_ci),
+            "ECE": with_interval(evaluation.ece, evaluation.ece_ci),
         }
         for name, evaluation in evaluations.items()
     ]
     rows += [
         {"": name, "n": "", "accuracy": f"{accuracy:.4f}", "balanced": "", "ROC AUC": f"{roc_auc:.4f}",
-         "log loss": "", "ECE": ""}
+         "log loss": "", "Brier": "", "ECE": ""}
         for name, accuracy, roc_auc in published
     ]  # fmt: skip
     print_rows(rows, title=f"{title} (95 % bootstrap intervals)")
+    if published:
+        typer.echo("published figures stand without intervals, as they were published")
 
 
 def print_classes(evaluation: Evaluation) -> None:
@@ -220,13 +257,69 @@ def print_classes(evaluation: Evaluation) -> None:
         {
             "class": part.name,
             "n": part.n_samples,
-            "precision": _with_interval(part.precision, part.precision_ci),
-            "recall": _with_interval(part.recall, part.recall_ci),
-            "F1": _with_interval(part.f1, part.f1_ci),
+            "precision": with_interval(part.precision, part.precision_ci),
+            "recall": with_interval(part.recall, part.recall_ci),
+            "F1": with_interval(part.f1, part.f1_ci),
         }
         for part in evaluation.per_class
     ]
     print_rows(rows)
+
+
+def print_thresholds(evaluation: Evaluation) -> None:
+    """What other thresholds would give, of two classes, and that such a choice flatters."""
+    if evaluation.curves is None or not evaluation.curves.thresholds:
+        return
+    from featx.insight.curves import THRESHOLD_NOTE
+
+    rows = [
+        {
+            "threshold": choice.name,
+            "from": f"{choice.threshold:.4f}",
+            "predicted": choice.n_positive_predicted,
+            "precision": with_interval(choice.precision, choice.precision_ci),
+            "recall": with_interval(choice.recall, choice.recall_ci),
+            "specificity": with_interval(choice.specificity, choice.specificity_ci),
+            "F1": with_interval(choice.f1, choice.f1_ci),
+            "accuracy": with_interval(choice.accuracy, choice.accuracy_ci),
+        }
+        for choice in evaluation.curves.thresholds
+    ]
+    second = evaluation.class_names[1]
+    print_rows(rows, title=f"Predicting {second} from a probability on (95 % Wilson intervals)")
+    typer.echo(f"note: {THRESHOLD_NOTE}")
+
+
+def print_subgroups(evaluation: Evaluation) -> None:
+    """A head on each value of the columns that it was scored by, against all other samples."""
+    if not evaluation.subgroups:
+        return
+    rows = [
+        {
+            "column": part.column,
+            "value": part.value,
+            "n": part.n_samples,
+            "accuracy": with_interval(part.accuracy, part.accuracy_ci),
+            "ROC AUC": with_interval(part.roc_auc, part.roc_auc_ci),
+            "minus others": with_interval(part.difference, part.difference_ci),
+            "p": p_value_text(part.p_value),
+        }
+        for part in evaluation.subgroups
+    ]
+    print_rows(rows, title="By subgroup (95 % intervals; p corrected for the number of values, by Holm)")
+
+
+def p_value_text(p_value: float | None) -> str:
+    """A p-value in two digits.
+
+    Examples
+    --------
+    >>> p_value_text(0.0321), p_value_text(1e-9), p_value_text(None)
+    ('0.032', '<0.0001', '-')
+    """
+    if p_value is None:
+        return "-"
+    return "<0.0001" if p_value < 0.0001 else f"{p_value:.2g}"
 
 
 def show_warning(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
@@ -235,9 +328,16 @@ def show_warning(message: Warning | str, category: type[Warning], *_: Any, **__:
     typer.echo(f"warning: {printable(str(message))}", err=True)
 
 
-def _with_interval(value: float | None, interval: tuple[float, float] | None) -> str:
+def with_interval(value: float | None, interval: tuple[float, float] | None) -> str:
+    """A figure and its interval; "-" where there is none.
+
+    Examples
+    --------
+    >>> with_interval(0.91, (0.87, 0.94)), with_interval(0.91, None), with_interval(None, None)
+    ('0.9100 [0.870, 0.940]', '0.9100', '-')
+    """
     if value is None or interval is None:
-        return "-"
+        return "-" if value is None else f"{value:.4f}"
     return f"{value:.4f} [{interval[0]:.3f}, {interval[1]:.3f}]"
 
 

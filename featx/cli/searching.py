@@ -25,7 +25,13 @@ from featx.cli.options import (
     load_feature_files,
     make_source,
 )
-from featx.cli.printing import print_evaluations, print_extraction, print_json, print_leaderboard
+from featx.cli.printing import (
+    print_evaluations,
+    print_extraction,
+    print_json,
+    print_leaderboard,
+    with_interval,
+)
 from featx.errors import HeadError
 
 if TYPE_CHECKING:
@@ -162,8 +168,8 @@ def _print_result(result: SearchResult) -> None:
     if result.nested is not None:
         found = result.nested
         typer.echo(
-            f"nested cross-validation: {found.mean:.4f} +- {found.std:.4f} over {len(found.scores)} folds, "
-            f"where the best candidate's own folds say {searcher.best_score_:.4f}"
+            f"nested cross-validation: {with_interval(found.mean, result.nested_ci)} over "
+            f"{len(found.scores)} folds, where the best candidate's own folds say {searcher.best_score_:.4f}"
         )
     if result.test is not None:
         print_evaluations(f"Best head: {searcher.best_head_}", {"held-out part": result.test})

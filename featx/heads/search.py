@@ -132,6 +132,8 @@ class HeadSearch(AnswersWithBest, ClassifierMixin, MetaEstimatorMixin, BaseEstim
         candidates share. ``iter`` and ``n_resources`` where a strategy has several rounds.
     classes_ : ndarray of shape (n_classes,)
     n_splits_ : int
+    test_train_ratio_ : float
+        Samples that a fold tests on for each one that it fits on, in the mean.
     n_features_in_ : int
 
     Examples
@@ -299,6 +301,7 @@ class HeadSearch(AnswersWithBest, ClassifierMixin, MetaEstimatorMixin, BaseEstim
         folds = make_folds(y, groups, self.cv, self.random_state, **options)
         self.classes_ = np.unique(y) if y.ndim == 1 else np.arange(y.shape[1])
         self.n_splits_ = len(folds)
+        self.test_train_ratio_ = float(np.mean([len(test) / len(train) for train, test in folds]))
         return Problem(
             X,
             y,

@@ -7,22 +7,20 @@ sample that fails with its reason, so that it is reported and not silently absen
 
 from __future__ import annotations
 
-import csv
 import errno
-import io
 import os
-import re
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from featx.checks import explain, suggest
+from featx.checks import explain
 from featx.errors import DecodeError, SourceError, printable
 from featx.files import StrPath, path_kind
 from featx.images.base import UNLABELLED, ImageSource, RawImage, encode_labels
 from featx.images.decoding import MAX_FILE_BYTES
+from featx.images.manifests import check_column, check_not_nan, labels_of, paths_of, read_rows
 from featx.reading import read_regular_file
 
 #: Names that mark a file as an image. Those of formats that are not read stand here too: such a file
@@ -191,18 +189,18 @@ class ManifestSource(PathSource):
     ) -> None:
         manifest = Path(csv_path)
         root = manifest.parent if root is None else Path(root)
-        header, rows = _read_csv(manifest)
+        header, rows = read_rows(manifest)
         if label_column == "label" and label_column not in header:
             label_column = None
         for column in (path_column, label_column, group_column):
             if column is not None:
-                _check_column(manifest, column, header)
-        paths = _manifest_paths(manifest, root, [(line, row[path_column]) for line, row in rows])
-        labels = None if label_column is None else _manifest_labels(manifest, label_column, rows)
+                check_column(manifest, column, header)
+        paths = paths_of(manifest, root, [(line, row[path_column]) for line, row in rows])
+        labels = None if label_column is None else labels_of(manifest, label_column, rows)
         groups = None
         if group_column is not None:
             cells = [(line, row[group_column]) for line, row in rows]
-            _check_not_nan(manifest, "group", cells)
+            check_not_nan(manifest, "group", cells)
             groups = [group for _, group in cells]
         super().__init__(paths, labels, groups=groups, root=root, follow_links=follow_links)
 
@@ -315,86 +313,3 @@ def _classes_of_folders(root: Path, names: list[str]) -> tuple[np.ndarray, list[
     codes, class_names = encode_labels(found, found)
     code_of: dict[str | None, int] = dict(zip(found, codes.tolist(), strict=True))
     return np.array([code_of.get(folder, UNLABELLED) for folder in folders], np.int64), class_names
-
-
-def _read_csv(manifest: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
-    """The header, and every row with the line it ends on."""
-    try:
-        data = read_regular_file(os.path.realpath(manifest), MAX_FILE_BYTES)
-    except OSError as error:
-        raise SourceError(explain(f"{manifest}: {error.strerror}", "a CSV file", "check the path")) from error
-    try:
-        # Spreadsheets put a byte order mark at the start.
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise SourceError(f"{manifest}, line {line}: not UTF-8 text; save it as UTF-8") from error
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    rows = []
-    try:
-        header = next(reader, [])
-        for row in reader:
-            if row and len(row) != len(header):
-                received, expected = f"{len(row)} fields", f"the header's {len(header)}"
-                message = explain(received, expected, "mend the line")
-                raise SourceError(f"{manifest}, line {reader.line_num}: {message}")
-            if row:
-                rows.append((reader.line_num, dict(zip(header, row, strict=True))))
-    except csv.Error as error:
-        raise SourceError(f"{manifest}, line {reader.line_num}: {error}; mend the line") from error
-    if not rows:
-        raise SourceError(
-            explain(f"{manifest} without rows", "a header and one row an image", "check the file")
-        )
-    return header, rows
-
-
-def _check_column(manifest: Path, column: str, header: list[str]) -> None:
-    if column not in header:
-        received = f"{manifest} without a column {column!r}"
-        raise SourceError(explain(received, "that column", suggest(column, header)))
-    if header.count(column) > 1:
-        received = f"{manifest} with {header.count(column)} columns {column!r}"
-        raise SourceError(explain(received, "that column once", "rename the others"))
-
-
-def _manifest_paths(manifest: Path, root: Path, lines: list[tuple[int, str]]) -> list[str]:
-    seen: dict[str, int] = {}
-    for line, text in lines:
-        name = os.path.relpath(text, root) if text.startswith("/") else os.path.normpath(text)
-        where = f"{manifest}, line {line}: {text[:200]!r}"
-        if not text.strip() or "\0" in text:
-            raise SourceError(f"{where} is not a path; give one relative to {root}")
-        if re.match(r"[A-Za-z]:[\\/]|\\\\", text) or ".." in name.split("/"):
-            raise SourceError(f"{where} leaves {root.absolute()}; give a path inside, or pass another root")
-        if name in seen:
-            raise SourceError(f"{where} stands on line {seen[name]} already; remove one of them")
-        seen[name] = line
-    return list(seen)
-
-
-def _manifest_labels(manifest: Path, column: str, rows: list[tuple[int, dict[str, str]]]) -> list[str] | None:
-    """The labels, or None where every cell is blank, as it is in a list of images to predict."""
-    cells = [(line, row[column]) for line, row in rows]
-    if not any(label.strip() for _, label in cells):
-        return None
-    _check_not_nan(manifest, "label", cells)
-    for line, label in cells:
-        if not label.strip():
-            received, expected = f"the label {label!r} beside labels that are filled", "all of them, or none"
-            remedy = "fill it, or pass label_column=None to ignore them"
-            raise SourceError(f"{manifest}, line {line}: {explain(received, expected, remedy)}")
-        if label != label.strip():
-            message = explain(f"the label {label!r}", "a name without spaces around it", "mend the line")
-            raise SourceError(f"{manifest}, line {line}: {message}")
-    return [label for _, label in cells]
-
-
-def _check_not_nan(manifest: Path, kind: str, cells: list[tuple[int, str]]) -> None:
-    """Refuse what is left of a missing cell once it was written as text."""
-    for line, text in cells:
-        if text.strip().lower() == "nan":
-            message = explain(
-                f"the {kind} {text!r}", "a name: that is how a missing one is written", "fill it"
-            )
-            raise SourceError(f"{manifest}, line {line}: {message}")

@@ -170,6 +170,30 @@ class TestEvaluate:
             *("accuracy", "accuracy_ci", "roc_auc", "log_loss", "ece", "n_samples", "per_class"),
         }
         assert (found["n_samples"], found["n_trained_on"]) == (10, 30)
+        assert found["brier_ci"][0] <= found["brier"] <= found["brier_ci"][1]
+        assert found["curves"]["thresholds"][0]["name"] == "default"
+
+    def test_subgroups_come_from_a_manifest(self, featx, model_file, feature_file, tmp_path):
+        ids = FeatureSet.load(feature_file).sample_ids
+        lines = [f"{name},{'odd' if row % 2 else 'even'}" for row, name in enumerate(ids[:-4])]
+        (tmp_path / "cells.csv").write_text("\n".join(["path,kind", *lines]))
+        options = ["--by", "kind", "--manifest", "cells.csv"]
+        result = featx("evaluate", model_file, feature_file, *options)
+        assert "By subgroup" in result.stdout
+        found = featx.json("evaluate", model_file, feature_file, *options)
+        n_unlisted = found["n_unlisted"]
+        assert f"{n_unlisted} samples are not in cells.csv" in result.stderr or not n_unlisted
+        assert sum(part["n_samples"] for part in found["subgroups"]) == 10
+        assert {part["column"] for part in found["subgroups"]} == {"kind"}
+        error = featx.fails("evaluate", model_file, feature_file, "--by", "kind")
+        assert "by=kind without a manifest" in error
+        error = featx.fails("evaluate", model_file, feature_file, "--by", "kid", "--manifest", "cells.csv")
+        assert "did you mean kind?" in error
+
+    def test_another_threshold_is_evaluated(self, featx, model_file, feature_file):
+        found = featx.json("evaluate", model_file, feature_file, "--threshold", 0)
+        assert sum(row[1] for row in found["confusion_matrix"]) == 10
+        assert "from 0 to 1" in featx.fails("evaluate", model_file, feature_file, "--threshold", 2)
 
     def test_it_says_what_it_left_out(self, featx, model_file, feature_file):
         result = featx("evaluate", model_file, feature_file)

@@ -4,8 +4,21 @@ import json
 
 import numpy as np
 import pytest
+from sklearn.naive_bayes import GaussianNB
 
-from featx.cli.printing import limit_of, print_extraction, print_json, print_rows, stage_rows
+from featx import evaluate
+from featx.cli.printing import (
+    limit_of,
+    print_evaluations,
+    print_extraction,
+    print_json,
+    print_leaderboard,
+    print_rows,
+    print_subgroups,
+    print_thresholds,
+    stage_rows,
+    told_apart,
+)
 from featx.features.difference import PrecisionDifference
 from featx.features.report import STAGES, ExtractionReport
 
@@ -92,9 +105,80 @@ def test_an_extraction_says_what_ran_and_what_it_cost(capsys):
     assert "10 images of 2 views: 10 embedded (20 rows)" in output
     assert "forward" in output
     assert "engine: keras in float32, batches of 32: so" in output
-    assert "cosine 0.999700 on average, 0.999100 at least; accuracy 0.8400, in float32 0.8500" in output
+    assert "cosine 0.999700 on average, 0.999100 at least; accuracy 0.8400 [0.790, 0.880], " in output
+    assert "in float32 0.8500 [0.801, 0.889]" in output
     print_extraction(report_of(0), PrecisionDifference("bfloat16", 3, 0.9997, 0.9991, None, None))
     output = capsys.readouterr().out
     assert "engine" not in output
     assert "stage" not in output
     assert "0.999100 at least\n" in output
+
+
+# ----------------------------------------------------------------------------- figures and their intervals
+
+
+def candidate_of(rank, score, p_value, **further):
+    row = {"rank": rank, "head": "knn", "features": "f", "params": {"knn__n_neighbors": 3}}
+    interval = None if score is None else (score - 0.02, score + 0.02)
+    found = {"mean_test_score": score, "std_test_score": 0.01, "mean_fit_time": 0.1, "score_ci": interval}
+    return {**row, **found, "p_value": p_value, **further}
+
+
+def test_scores_of_candidates_have_intervals_and_a_test(capsys):
+    print_leaderboard([candidate_of(1, 0.84, 1.0), candidate_of(2, 0.83, 0.3), candidate_of(3, 0.7, 1e-6)])
+    output = capsys.readouterr().out
+    assert "0.8400 [0.820, 0.860]" in output
+    assert "0.3" in output.splitlines()[5]
+    assert "<0.0001" in output.splitlines()[6]
+    assert "1 of 2 others cannot be told from the best" in output
+
+
+def test_further_scores_have_intervals_too(capsys):
+    further = {"mean_test_roc_auc": 0.84, "ci_test_roc_auc": None}
+    further |= {"mean_test_f1": 0.5, "ci_test_f1": (0.4, 0.6)}
+    print_leaderboard([candidate_of(1, 0.84, 1.0, **further)])
+    output = capsys.readouterr().out
+    assert "0.5000 [0.400, 0.600]" in output
+    assert "roc_auc" not in output
+
+
+def test_what_the_folds_tell_of_candidates():
+    first = candidate_of(1, 0.9, 1.0)
+    assert told_apart([first]) == told_apart([first, candidate_of(2, 0.8, None)]) == ""
+    others = [candidate_of(2, 0.8, 0.01), candidate_of(3, 0.7, 0.001)]
+    assert told_apart([first, *others]).startswith("the best is better than each of the 2 others (p: ")
+
+
+def draw_evaluation(**options):
+    X, y = np.random.default_rng(0).normal(size=(200, 2)), np.arange(200) % 2
+    X[:, 0] += y
+    return evaluate(GaussianNB().fit(X, y), X, y, n_resamples=20, **options)
+
+
+def test_thresholds_are_shown_with_the_warning_that_they_flatter(capsys):
+    print_thresholds(draw_evaluation(class_names=["bad", "[red]good[/red]"]))
+    output = capsys.readouterr().out
+    assert "Predicting [red]good[/red] from a probability on" in output
+    assert "best balanced accuracy" in output
+    assert "flatters; featx search --tune-threshold" in output
+    print_thresholds(draw_evaluation(curves=False))
+    assert capsys.readouterr().out == ""
+
+
+def test_subgroups_are_shown_with_their_test(capsys):
+    print_subgroups(draw_evaluation(subgroups={"kind": ["a"] * 100 + ["[b]"] * 95 + [None] * 5}))
+    output = capsys.readouterr().out
+    assert "[b]" in output
+    missing = next(line for line in output.splitlines() if "missing" in line)
+    assert missing.rstrip("│ ").endswith("-")
+    assert "by Holm" in output
+    print_subgroups(draw_evaluation())
+    assert capsys.readouterr().out == ""
+
+
+def test_published_figures_are_said_to_have_no_intervals(capsys):
+    evaluation = draw_evaluation()
+    print_evaluations("Best", {"test": evaluation}, [("paper", 0.8, 0.9)])
+    output = capsys.readouterr().out
+    assert "published figures stand without intervals" in output
+    assert f"{evaluation.brier:.4f} [" in output

@@ -123,7 +123,7 @@ class TestOptions:
         options = ["--head", "linear_svm", "--cv", 2, "--nested", 2, "--scoring", "roc_auc"]
         output = featx("search", feature_file, *options, "--scoring", "balanced_accuracy").stdout
         assert "balanced_accuracy" in output
-        assert "nested cross-validation: 1.0000 +- 0.0000 over 2 folds" in output
+        assert "nested cross-validation: 1.0000 [1.000, 1.000] over 2 folds" in output
         assert "probabilities calibrated by sigmoid" in output
         assert "features" not in output.splitlines()[2]
 
