@@ -18,7 +18,7 @@ from featx.checks import check_positive, check_seed, explain
 from featx.errors import HeadError
 from featx.insight.answers import answers_of
 from featx.insight.curves import Curves, curves_of
-from featx.insight.metrics import Interval, Metrics, bootstrap, interval, metrics_of
+from featx.insight.metrics import Interval, Metrics, basic_interval, bootstrap, interval, metrics_of
 from featx.insight.subgroups import Subgroup, parts_of, subgroup_metrics, subgroups_of
 from featx.views import threshold_of
 
@@ -240,6 +240,8 @@ def _evaluation(
         is_known = metric in values and not np.isnan(values[metric][0])
         overall[metric] = float(values[metric][0]) if is_known else None
         overall[f"{metric}_ci"] = interval(draws[metric]) if is_known else None
+    if overall["ece"] is not None:
+        overall["ece_ci"] = basic_interval(overall["ece"], draws["ece"])
     return Evaluation(
         n_samples=int(n_true.sum()),
         class_names=tuple(names),

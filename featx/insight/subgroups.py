@@ -40,7 +40,6 @@ _MOST_VALUES = 50
 # Numbers of more different values are binned.
 _MOST_NUMBERS = 10
 _N_BINS = 4
-_LONG_NUMBER = 8
 _N_PERMUTATIONS = 9999
 # Of more groups, the score test is as good as a permutation, and far faster.
 _MOST_PERMUTED = 2000
@@ -197,10 +196,10 @@ def _numbers(values: np.ndarray) -> tuple[list[str], np.ndarray] | None:
 
 
 def _shown(numbers: np.ndarray, texts: np.ndarray) -> list[str]:
-    """Numbers as they were given, or shorter where that still tells them apart."""
+    """Fractions in six digits where that still tells them apart; otherwise numbers as they were given."""
     short = [f"{number:.6g}" for number in numbers]
-    is_long = max(map(len, texts)) > _LONG_NUMBER
-    return short if is_long and len(set(short)) == len(short) else list(map(str, texts))
+    is_fraction = any("." in text for text in texts)
+    return short if is_fraction and len(set(short)) == len(short) else list(map(str, texts))
 
 
 # --------------------------------------------------------------------------------- what is measured
@@ -219,7 +218,7 @@ def subgroup_metrics(parts: Sequence[Part], answers: Answers) -> Metrics:
         areas = np.full((len(weights), len(parts)), np.nan)
         for index, measure in enumerate(of_parts):
             if measure is not None:
-                areas[:, index] = measure(weights[:, parts[index].rows])["roc_auc"]
+                areas[:, index] = measure(weights.take(parts[index].rows, axis=1))["roc_auc"]
         return {"subgroup_roc_auc": areas} if parts else {}
 
     return metrics

@@ -140,8 +140,30 @@ def test_intervals_are_those_of_a_loop_that_draws_samples_and_calls_scikit_learn
         draws["brier"].append(brier_score_loss(truth, drawn, labels=range(n_classes)))
         draws["ece"].append(expected_calibration_error(truth, drawn))
     found = evaluate_probabilities(probabilities, y, groups=groups, n_resamples=60, random_state=7)
+    low, high = np.quantile(draws.pop("ece"), [0.025, 0.975])
+    expected = max(0, min(found.ece, 2 * found.ece - high)), max(found.ece, 2 * found.ece - low)
+    assert found.ece_ci == pytest.approx(expected)
     for name, values in draws.items():
         assert getattr(found, f"{name}_ci") == pytest.approx(np.quantile(values, [0.025, 0.975])), name
+
+
+@pytest.mark.parametrize(("slope", "least"), [(1.0, 30), (2.5, 50)], ids=["calibrated", "overconfident"])
+def test_the_interval_of_the_calibration_error_can_hold_what_it_is_of(slope, least):
+    # The percentile interval of a calibrated head does in none of these.
+    def draw(rng, n_samples):
+        z = rng.normal(0, 1.5, n_samples)
+        claimed = 1 / (1 + np.exp(-slope * z))
+        y = (rng.random(n_samples) < 1 / (1 + np.exp(-z))).astype(int)
+        return np.stack([1 - claimed, claimed], axis=1), y
+
+    truth = evaluate_probabilities(*draw(np.random.default_rng(0), 300_000), n_resamples=1, curves=False).ece
+    rng, n_held = np.random.default_rng(1), 0
+    for seed in range(60):
+        options = {"n_resamples": 200, "random_state": seed, "curves": False}
+        found = evaluate_probabilities(*draw(rng, 500), **options)
+        assert found.ece_ci[0] <= found.ece <= found.ece_ci[1]
+        n_held += found.ece_ci[0] <= truth <= found.ece_ci[1]
+    assert n_held >= least
 
 
 def test_blocks_change_nothing(monkeypatch):
@@ -336,7 +358,7 @@ def test_curves_and_subgroups_change_no_other_figure():
 
 
 def test_memory_is_bounded_whatever_the_resamples():
-    probabilities, y = draw_problem(0, 2, n_samples=50_000)
+    probabilities, y = draw_problem(0, 2, n_samples=100_000)
     peaks = []
     for n_resamples in (200, 400):
         tracemalloc.start()
