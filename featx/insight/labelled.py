@@ -129,7 +129,7 @@ def check_classes(codes: np.ndarray, members: np.ndarray, names: np.ndarray) -> 
     --------
     >>> check_classes(np.array([0, 1, 1]), np.array([0, 1, 2]), np.array(["cat", "dog"]))
     Traceback (most recent call last):
-    featx.errors.HeadError: received the class cat with 1 sample; expected 2 samples or more of each class; ...
+    featx.errors.HeadError: received the class cat with 1 sample; expected 2 samples or more of ...
     """
     if len(names) < 2:
         received = f"one class only ({', '.join(map(str, names))})" if len(names) else "no labels"

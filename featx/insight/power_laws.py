@@ -37,7 +37,8 @@ class PowerLaws:
     def at(self, n_samples: np.ndarray) -> np.ndarray:
         """Scores, (n_curves, n_sizes)."""
         falling = np.asarray(n_samples, float)[None, :] ** -self.rate[:, None]
-        return np.clip(self.ceiling[:, None] - self.gap[:, None] * falling, 0.0, 1.0)
+        scores: np.ndarray = np.clip(self.ceiling[:, None] - self.gap[:, None] * falling, 0.0, 1.0)
+        return scores
 
 
 def fit_power_laws(n_samples: np.ndarray, curves: np.ndarray) -> PowerLaws:
