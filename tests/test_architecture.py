@@ -87,6 +87,7 @@ MANY_PARAMETERS_ALLOWED = {
     "featx.cli.features:extract",
     "featx.cli.searching:search",
     "featx.cli.heads:predict",
+    "featx.cli.learning:curve",
     "featx.cli.models:finetune",
 }
 

@@ -148,7 +148,7 @@ class Comparison:
             verdict = "the data cannot tell which is better"
             if self.detectable is not None:
                 points = f"{100 * self.detectable:.1f} points"
-                figures += f"; of a difference of {points} they would tell 4 times in 5"
+                figures += f"; a difference of {points} would be found 4 times in 5"
         return "; ".join([f"{verdict} ({figures})", *self._others(a, b)])
 
     def _others(self, a: str, b: str) -> list[str]:

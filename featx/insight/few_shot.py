@@ -50,7 +50,8 @@ class FewShotCurve:
         A row for each class, a column for each number of shots: the mean over the draws. None where a class
         has fewer samples than shots: it takes part with those it has.
     recall_ci : tuple of tuple of ((low, high) or None)
-        95 % corrected resampled intervals (Nadeau and Bengio 2003).
+        95 % corrected resampled intervals (Nadeau and Bengio 2003) of the mean over draws. The correction
+        is for draws that overlap: too wide, rather than too narrow, for a few shots of many samples.
     accuracy : tuple of (float or None)
         Of all held-out samples, in the shares that the classes have. None where no class has so many.
     accuracy_ci : tuple of ((low, high) or None)
