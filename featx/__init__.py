@@ -61,6 +61,7 @@ _HOMES = {
     "featx.insight.evaluation": ("Evaluation", "evaluate"),
     "featx.insight.ranking": ("FeatureRank", "rank_features"),
     "featx.insight.report": ("plot_history",),
+    "featx.report_contents": ("report_samples",),
     "featx.models.attachment": ("attach_head",),
     "featx.models.augmentation": ("Augmentation",),
     "featx.models.finetuning": ("FineTuner",),

@@ -83,7 +83,7 @@ def evaluate_model(model: ModelFile, features: FeatureSet | Mapping[str, Feature
     HeadError
         When a set is missing, there are no labels, or classes that the head does not know.
     """
-    combined = combine_features(_as_head_takes(model, features))
+    combined = combine_features(as_head_takes(model, features))
     aligned = combined.aligned
     y = _as_head_classes(model, aligned)
     is_labelled = aligned.y != UNLABELLED
@@ -229,10 +229,16 @@ def predict_images(
     return Predictions(source.sample_ids, labels, probabilities, errors, names, features.report)
 
 
-def _as_head_takes(
-    model: ModelFile, features: FeatureSet | Mapping[str, FeatureSet]
-) -> dict[str, FeatureSet]:
-    """The feature sets in the order of the head's columns."""
+def as_head_takes(model: ModelFile, features: FeatureSet | Mapping[str, FeatureSet]) -> dict[str, FeatureSet]:
+    """The feature sets in the order of a model's columns.
+
+    Raises
+    ------
+    StoreMismatchError
+        When one is of another extraction than the head was fitted on.
+    HeadError
+        When one is missing.
+    """
     left = {"features": features} if isinstance(features, FeatureSet) else dict(features)
     if not model.specs or any(given.spec is None for given in left.values()):
         # Nothing tells them apart: they are taken in the order given.
