@@ -193,7 +193,7 @@ def answers_on(head: Any, combined: Combination, rows: np.ndarray, names: Sequen
         return {}
     sample_ids = [combined.aligned.sample_ids[row] for row in rows]
     if combined.images is not None:
-        head = averaging(head, combined.images[rows])
+        head = averaging(head, group_views(sample_ids).members)
         sample_ids = list(dict.fromkeys(sample_ids))
     X = combined.read(rows)
     places = np.searchsorted(head.classes_, head.predict(X))
@@ -321,7 +321,7 @@ def _with_pictures(
         atlas = make_atlas(
             source,
             rows[present],
-            image_sha256=[digests[place] for place in present],
+            image_sha256=[digests[place] for place in present.tolist()],
             tile_size=_TILE_SIZE if len(present) <= _MANY else _SMALL_TILE_SIZE,
             max_bytes=_ATLAS_BYTES,
             advance=advance,

@@ -21,12 +21,10 @@ from featx.features.feature_set import FeatureSet
 from featx.files import StrPath
 from featx.heads.persistence import ModelFile
 from featx.images.sources import as_source
-from featx.insight.audit import audit_features
 from featx.insight.comparison import Comparison
 from featx.insight.report import write_report
 from featx.insight.report_data import ReportSamples
 from featx.jobs import ModelEvaluation, as_head_takes
-from featx.progress import say
 from featx.report_contents import NO_LABEL, TEST, Answers, answers_on, build_samples, named_classes, parts_of
 from featx.search_jobs import SearchResult
 
@@ -177,19 +175,17 @@ def _write(
     notes: Sequence[str] = (),
 ) -> ReportSamples:
     source = None if options.images is None else as_source(options.images)
-    audit = _audit(combined, parts, options)
+    insights = _insights(combined, parts, options)
     drawing = {"random_state": options.random_state, "verbose": options.verbose}
-    samples = build_samples(combined, parts, answers, audit=audit, source=source, **drawing)
+    samples = build_samples(combined, parts, answers, audit=insights["audit"], source=source, **drawing)
     samples = replace(samples, notes=(*notes, *samples.notes))
-    write_report(path, audit=audit, samples=samples, **contents)
+    write_report(path, samples=samples, **insights, **contents)
     return samples
 
 
-def _audit(combined: Combination, parts: np.ndarray, options: ReportOptions) -> Any:
-    """An audit of the first features: other columns of the same images find much the same."""
-    say("auditing the samples", options.verbose)
-    features = next(iter(combined.feature_sets.values()))
-    return audit_features(features, parts=parts.tolist(), random_state=options.random_state)
+def _insights(combined: Combination, parts: np.ndarray, options: ReportOptions) -> dict[str, Any]:
+    """What the features tell besides the results, as `featx.write_report` takes it."""
+    return {"audit": None}
 
 
 def _parts_of_model(model: ModelFile, combined: Combination) -> np.ndarray:

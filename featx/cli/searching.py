@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,11 +13,13 @@ from featx.cli.options import (
     AsJson,
     BatchSize,
     Engine,
+    Images,
     Jobs,
     NViews,
     OnError,
     Out,
     Precision,
+    Report,
     Seed,
     Store,
     Views,
@@ -24,12 +27,15 @@ from featx.cli.options import (
     given,
     load_feature_files,
     make_source,
+    report_options,
+    tell_of_report,
 )
 from featx.cli.printing import print_evaluations, print_extraction, print_json, print_leaderboard
 from featx.errors import HeadError
 
 if TYPE_CHECKING:
     from featx.features.feature_set import FeatureSet
+    from featx.report_jobs import ReportOptions
     from featx.search_jobs import SearchResult
 
 
@@ -74,6 +80,8 @@ def search(
     n_jobs: Jobs = None,
     random_state: Seed = 0,
     out: Out = None,
+    report: Report = None,
+    images: Images = None,
     backbone: Annotated[
         str | None, typer.Option(help="Images: what embeds them [default: efficientnet_lite0].")
     ] = None,
@@ -97,6 +105,7 @@ def search(
     own_journal = None if out is None else Path(f"{out}.journal")
     check_target(out, *features)
     check_target(journal or own_journal, *features, *([] if out is None else [out]))
+    reporting = report_options(report, images, random_state, (out, *features))
     check_choice("--class-weight", class_weight, (None, "balanced"), HeadError)
     scores = scoring or ["accuracy"]
     searcher = HeadSearch(
@@ -127,12 +136,28 @@ def search(
         if journal is None and own_journal is not None:
             # It has done its work; a journal that was asked for by name is kept.
             own_journal.unlink(missing_ok=True)
+    samples = _write_report(report, result, reporting)
     if as_json:
-        print_json({**result.to_dict(), "model": out})
+        print_json({**result.to_dict(), "model": out, "report": report})
         return
     _print_result(result)
     if out is not None:
         typer.echo(f"wrote {out}")
+    if report is not None:
+        tell_of_report(report, samples)
+
+
+def _write_report(report: Path | None, result: SearchResult, options: ReportOptions | None) -> Any:
+    """Write the report that was asked for; images that were embedded for the search are its pictures."""
+    if report is None or options is None:
+        return None
+    from featx.features.feature_set import FeatureSet
+    from featx.report_jobs import write_search_report
+
+    names = list(result.combined.feature_sets)
+    if options.images is None and not FeatureSet.is_file(names[0]):
+        options = replace(options, images=make_source(names[0]))
+    return write_search_report(report, result, options)
 
 
 def _load(
