@@ -80,6 +80,7 @@ MANY_PARAMETERS_ALLOWED = {
     "featx.heads.search:HeadSearch.__init__",
     "featx.classifier:ImageClassifier.__init__",
     "featx.insight.comparison:compare",
+    "featx.insight.evaluation:evaluate",
     "featx.insight.report:write_report",
     "featx.models.finetuning:FineTuner.__init__",
     "featx.models.probe:fine_tune_probe",

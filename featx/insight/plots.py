@@ -7,6 +7,7 @@ numbers, because a report sets names beside it, as text that wraps and that a re
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -251,38 +252,59 @@ def learning_svg(curve: Any, ylabel: str) -> bytes:
         low, high = zip(*curve.score_ci, strict=True)
         axes.fill_between(n, low, high, color=COLOURS["accent"], alpha=0.16, linewidth=0)
         axes.plot(n, score, color=COLOURS["accent"], marker="o", markersize=4.5)
-        counts = list(n)
-        if curve.projected is not None:
-            x, y, (below, above) = projected_point(curve.projected)
-            axes.plot((n[-1], x), (score[-1], y), color=COLOURS["accent"], linestyle=_DASHES[2])
-            axes.plot((x, x), (below, above), color=COLOURS["accent"], linewidth=1.1)
-            axes.plot((x,), (y,), color=COLOURS["accent"], marker="o", markerfacecolor=COLOURS["panel"])
-            counts.append(x)
-        _log_axis(axes, counts)
+        further = projections(curve)
+        if further:
+            x, y = [n[-1], *(one[0] for one in further)], [score[-1], *(one[1] for one in further)]
+            axes.plot(x, y, color=COLOURS["accent"], linestyle=_DASHES[2])
+            for count, projected, ends in further:
+                axes.plot((count, count), ends, color=COLOURS["accent"], linewidth=1.1)
+                axes.plot(
+                    (count,),
+                    (projected,),
+                    color=COLOURS["accent"],
+                    marker="o",
+                    markersize=5.5,
+                    mfc=COLOURS["panel"],
+                )
+        _log_axis(axes, [*n, *(one[0] for one in further)])
         axes.set(xlabel="training samples", ylabel=ylabel)
 
     return _svg(draw)
 
 
-def projected_point(projected: Any) -> tuple[float, float, tuple[float, float]]:
-    """Number of samples, score and interval of a projection, from a mapping or an object."""
-    values = projected if isinstance(projected, Mapping) else vars(projected)
-    return values["n_samples"], values["score"], values["interval"]
+def projections(curve: Any) -> list[tuple[int, float, tuple[float, float]]]:
+    """Number of samples, score and interval of each point that a learning curve was carried on to."""
+    return [(one.n_samples, one.score, one.score_ci) for one in curve.projected or ()]
 
 
 def few_shot_svg(curve: Any) -> bytes:
     """Accuracy over labels a class with its band, and each class's recall."""
 
     def draw(axes: Any) -> None:
-        low, high = zip(*curve.accuracy_ci, strict=True)
-        axes.fill_between(curve.shots, low, high, color=COLOURS["ink"], alpha=0.12, linewidth=0)
-        last = [recall[-1] for recall in curve.recall]
-        _lines(axes, [curve.shots] * len(last), curve.recall, last, marker="o", markersize=3)
-        axes.plot(curve.shots, curve.accuracy, color=COLOURS["ink"], linewidth=2.4)
-        _log_axis(axes, curve.shots)
+        shots, known = curve.shots, [index for index, value in enumerate(curve.accuracy) if value is not None]
+        counts = [shots[index] for index in known]
+        if known:
+            low, high = zip(*(curve.accuracy_ci[index] for index in known), strict=True)
+            axes.fill_between(counts, low, high, color=COLOURS["ink"], alpha=0.12, linewidth=0)
+        lines = [[math.nan if value is None else value for value in recall] for recall in curve.recall]
+        last = [last_known(recall) for recall in curve.recall]
+        _lines(axes, [shots] * len(last), lines, last, marker="o", markersize=3)
+        axes.plot(counts, [curve.accuracy[index] for index in known], color=COLOURS["ink"], linewidth=2.4)
+        _log_axis(axes, shots)
         axes.set(xlabel="labels in each class", ylabel="recall")
 
     return _svg(draw)
+
+
+def last_known(values: Sequence[float | None]) -> float:
+    """The last value that there is; NaN of none.
+
+    Examples
+    --------
+    >>> last_known([0.5, 0.75, None])
+    0.75
+    """
+    return next((value for value in reversed(values) if value is not None), math.nan)
 
 
 def history_svg(history: Mapping[str, Sequence[float]], name: str, ylabel: str) -> bytes:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from featx.insight.curves import THRESHOLD_NOTE
 from featx.insight.markup import Child, Markup, element, escape, named
 from featx.insight.plots import calibration_svg, highlighted, precision_recall_svg, roc_svg
 from featx.insight.report_data import ReportParts, Section
@@ -293,17 +294,21 @@ def _thresholds(evaluation: Any, choices: Sequence[Any]) -> Markup:
             named(choice.name),
             Cell(number(choice.threshold), choice.threshold),
             *(
-                Cell(percent(getattr(choice, name)), getattr(choice, name))
-                for name in ("precision", "recall", "specificity")
+                measured(getattr(choice, name), getattr(choice, f"{name}_ci", None), percent)
+                for name in ("precision", "recall", "specificity", "f1", "accuracy")
             ),
-            Cell(number(choice.f1), choice.f1),
-            Cell(percent(choice.accuracy), choice.accuracy),
             Cell(f"{choice.n_positive_predicted:,}", choice.n_positive_predicted),
         ]
         for choice in choices
     ]
     heads = ("threshold", "precision", "recall", "specificity", "F1", "accuracy", "predicted so")
-    caption = ["A sample is called ", named(evaluation.class_names[-1]), " from this probability on."]
+    caption = [
+        "A sample is called ",
+        named(evaluation.class_names[-1]),
+        " from this probability on; ",
+        THRESHOLD_NOTE,
+        ".",
+    ]
     return table(
         caption, [Column("chosen for"), *(Column(head, "number") for head in heads)], rows, key="thresholds"
     )

@@ -7,7 +7,7 @@ from typing import Any
 
 from featx.insight.findings import KINDS, Audit, Finding
 from featx.insight.markup import Child, Markup, element, escape, named
-from featx.insight.plots import few_shot_svg, highlighted, history_svg, learning_svg, projected_point
+from featx.insight.plots import few_shot_svg, highlighted, history_svg, last_known, learning_svg, projections
 from featx.insight.report_data import ReportParts, Section
 from featx.insight.report_summary import head_name, score_name
 from featx.insight.report_tables import (
@@ -180,9 +180,10 @@ def _learning(curve: Any) -> Iterator[Markup]:
             f"{number(curve.score[-1])} ({span(curve.score_ci[-1])})",
         )
     ]
-    if getattr(curve, "projected", None) is not None:
-        n, score, interval = projected_point(curve.projected)
-        legend.append(Entry("accent", f"projected to {n:,}", f"{number(score)} ({span(interval)})", 2))
+    legend += [
+        Entry("accent", f"expected of {n:,}", f"{number(score)} ({span(interval)})", 2)
+        for n, score, interval in projections(curve)
+    ]
     note = "Score on samples that were never trained on; the band is the 95\u00a0% interval."
     yield plot_figure(
         learning_svg(curve, name), "learning-curve", "Learning curve", note, legend=legend, note=note
@@ -192,18 +193,23 @@ def _learning(curve: Any) -> Iterator[Markup]:
 def _few_shot(curve: Any) -> Iterator[Markup]:
     if curve is None or not curve.shots:
         return
-    last = [recall[-1] for recall in curve.recall]
-    legend = [Entry("ink", "accuracy", f"{number(curve.accuracy[-1])} ({span(curve.accuracy_ci[-1])})")]
+    last = [last_known(recall) for recall in curve.recall]
+    accuracy = last_known(curve.accuracy)
+    legend = [Entry("ink", "accuracy", _with_interval(accuracy, curve.accuracy_ci))]
     legend += [
         series_entry(
-            place,
-            curve.class_names[index],
-            f"recall {number(last[index])} ({span(curve.recall_ci[index][-1])})",
+            place, curve.class_names[index], f"recall {_with_interval(last[index], curve.recall_ci[index])}"
         )
         for place, index in enumerate(highlighted(last))
     ]
     note = f"From {curve.shots[0]:,} to {curve.shots[-1]:,} labels in each class; figures are of the most."
     yield plot_figure(few_shot_svg(curve), "few-shot", "Few labels a class", note, legend=legend, note=note)
+
+
+def _with_interval(value: float, intervals: Sequence[tuple[float, float] | None]) -> str:
+    """The last value with the last interval that there is."""
+    interval = next((one for one in reversed(intervals) if one is not None), None)
+    return f"{number(value)} ({span(interval)})" if interval is not None else number(value)
 
 
 # ------------------------------------------------------------------------------------ fine-tuning
