@@ -75,8 +75,8 @@ def project(X: np.ndarray, method: str = "pca", *, random_state: int = 0) -> Pro
 
     Examples
     --------
-    >>> project(np.array([[0.0, 1.0, 0.0], [4.0, 1.0, 0.0], [2.0, 1.0, 1.0]])).positions[:, 0].round(3).tolist()
-    [0.0, 1.0, 0.5]
+    >>> project(np.array([[0.0, 1.0, 0.0], [4.0, 1.0, 0.0], [2.0, 1.0, 1.0]])).positions[:, 0].round(3)
+    array([0. , 1. , 0.5])
     """
     check_projection(method)
     X = np.asarray(X)
