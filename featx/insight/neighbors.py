@@ -1,7 +1,7 @@
 """The nearest neighbours of every sample, exactly, without ever holding all distances.
 
-Rows are compared by direction: each is scaled to length 1, and the distance is Euclidean between those, so
-that ``distance ** 2 == 2 - 2 * cosine``. Similarities are made in square blocks, and each block serves its
+Rows are compared by direction (see `directions`): each has length 1, and the distance is Euclidean, so that
+``distance ** 2 == 2 - 2 * cosine``. Similarities are made in square blocks, and each block serves its
 rows and its columns: half the products of a plain search. The largest of a row of a block are found among
 the groups of the largest maxima, which hold them for certain: partitioning whole rows would take longer than
 the products. Last, the distances of the neighbours that were found are taken anew, as lengths of
@@ -47,13 +47,18 @@ class Neighbors:
         return len(self.indices)
 
 
-def unit_rows(X: np.ndarray) -> np.ndarray:
-    """Rows scaled to length 1, in float32; rows of zeros stay.
+def directions(X: np.ndarray) -> np.ndarray:
+    """Roots of the features, with their signs, as rows of length 1 in float32; rows of zeros stay.
+
+    Roots keep a few strong channels from deciding alone who is near. They were chosen over plain, centred
+    and standardised features by planting re-encoded images and noise into two sets, solar cells and digits:
+    more of both were found in each (R. Arandjelović and A. Zisserman, *Three things everyone should know to
+    improve object retrieval*, CVPR 2012, say the same of descriptors).
 
     Parameters
     ----------
     X : ndarray of shape (n_samples, n_features)
-        Of any floating dtype.
+        Of any numeric dtype.
 
     Returns
     -------
@@ -66,16 +71,17 @@ def unit_rows(X: np.ndarray) -> np.ndarray:
 
     Examples
     --------
-    >>> unit_rows(np.array([[3, 4], [0, 0]], np.float16))
-    array([[0.6, 0.8],
-           [0. , 0. ]], dtype=float32)
+    >>> directions(np.array([[9, -16], [0, 0]], np.float16))
+    array([[ 0.6, -0.8],
+           [ 0. ,  0. ]], dtype=float32)
     """
     check_finite(X)
     units = np.array(X, np.float32)
-    # The largest entry first: the square of what float32 can hold need not fit into it.
-    for divisor in (np.abs(units).max(axis=1, initial=0), None):
-        lengths = np.sqrt(np.einsum("ij,ij->i", units, units)) if divisor is None else divisor
-        units /= np.where(lengths > 0, lengths, 1)[:, None]
+    signs = np.signbit(units)
+    np.sqrt(np.abs(units, out=units), out=units)
+    np.negative(units, where=signs, out=units)
+    lengths = np.sqrt(np.einsum("ij,ij->i", units, units))
+    units /= np.where(lengths > 0, lengths, 1)[:, None]
     return units
 
 
@@ -101,15 +107,15 @@ def nearest_neighbors(X: np.ndarray, n_neighbors: int = 20, *, memory_gb: float 
 
     Examples
     --------
-    >>> X = np.array([[1.0, 0.0], [2.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
+    >>> X = np.array([[1.0, 0.0], [2.0, 0.0], [0.0, 1.0], [1.0, 2.0]])
     >>> neighbors = nearest_neighbors(X, 1)
     >>> neighbors.indices.ravel()
-    array([1, 0, 3, 0])
+    array([1, 0, 3, 2])
     >>> neighbors.distances.ravel().round(3)
-    array([0.   , 0.   , 0.765, 0.765], dtype=float32)
+    array([0.   , 0.   , 0.606, 0.606], dtype=float32)
     """
     check_positive("n_neighbors", n_neighbors, HeadError)
-    units = unit_rows(X)
+    units = directions(X)
     best = _Best(len(units), min(n_neighbors, max(0, len(units) - 1)))
     if best.n_neighbors == 0:
         return Neighbors(best.similarities, best.indices)
@@ -158,7 +164,7 @@ def neighbors_among(
     if X.shape[1] != X_reference.shape[1]:
         received = f"{X.shape[1]} features and references of {X_reference.shape[1]}"
         raise HeadError(explain(received, "features of one extraction", "extract both alike"))
-    units, references = unit_rows(X), unit_rows(X_reference)
+    units, references = directions(X), directions(X_reference)
     best = _Best(len(units), min(n_neighbors, len(references)))
     if 0 in best.indices.shape:
         return Neighbors(best.similarities, best.indices)
