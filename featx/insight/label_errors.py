@@ -26,8 +26,8 @@ ridge regression, the best of three             0.30  0.53  0.26    0.91  0.51  
 neighbours' votes alone                         0.20  0.57  0.20    0.81  0.74  0.86
 ==============================================  ==================  ==================
 
-(The last three: seeds 100 to 102.) The mean took 0.9 s of one processor for the cells, the logistic regression
-2 s or more; 50,000 samples of 1,280 features and 10 classes took 3 s.
+(The last three: seeds 100 to 102.) The mean took 0.9 s of one processor for the cells, the logistic
+regression 2 s or more; 50,000 samples of 1,280 features and 10 classes took 3 s.
 
 The cells' own labels are uncertain, so that many more than the flipped ones are suspected there.
 """
@@ -119,9 +119,9 @@ def out_of_fold_probabilities(
 
     Examples
     --------
-    >>> X, codes = np.array([[0.0], [0.1], [0.2], [5.0], [5.1], [5.2]]), [0, 0, 1, 1, 1, 1]
-    >>> out_of_fold_probabilities(X, codes, cv=3).argmax(axis=1)
-    array([0, 0, 0, 1, 1, 1])
+    >>> X, codes = np.array([[0.0], [0.1], [0.2], [0.3], [5.0], [5.1], [5.2]]), [0, 0, 0, 1, 1, 1, 1]
+    >>> out_of_fold_probabilities(X, codes).argmax(axis=1)
+    array([0, 0, 0, 0, 1, 1, 1])
     """
     check_seed("random_state", random_state, HeadError)
     labels = np.asarray(codes, np.intp)
