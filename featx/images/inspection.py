@@ -19,6 +19,7 @@ from PIL import Image
 from featx.errors import DecodeError
 from featx.images.base import ImageSource, RawImage
 from featx.images.decoding import content_sha256, load_image
+from featx.images.recognition import FORMATS
 from featx.progress import progress_bar
 
 _LOOKED_AT = (64, 64)
@@ -125,7 +126,7 @@ def _inspect(raw: RawImage, index: int, digest: str) -> Inspection:
         size = (width, height)
     else:
         # Its header was found sound a moment ago.
-        with Image.open(io.BytesIO(content)) as image:
+        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
             size = image.size
     notes += _emptiness(pixels)
     return Inspection(index, tuple(notes), size=size)

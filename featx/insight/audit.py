@@ -36,7 +36,6 @@ _RARE = 10
 _LEAST_SAMPLES = 10
 _TRAINING = ("training", "train")
 _UNLABELLED = -1
-_N_STEPS = 6
 _BLOCK_ROWS = 8192
 
 
@@ -212,6 +211,7 @@ class _Run:
         self.n_drawn = len(self.table)
         self.neighbors: Neighbors | None = None
         self.near_pairs = np.empty((0, 2), np.intp)
+        self.near_sets: list[np.ndarray] = []
 
     def find_exact_duplicates(self) -> None:
         """The same bytes; the first of each set goes on."""
@@ -258,7 +258,7 @@ class _Run:
         if not found.thresholds:
             self.notes.append("most images are alike: near duplicates could not be told from others")
         self.thresholds |= {f"near_duplicate_{name}": value for name, value in found.thresholds.items()}
-        self.near_pairs = found.pairs
+        self.near_pairs, self.near_sets = found.pairs, found.sets
         for rows, score, ratio in zip(found.sets, found.scores, found.ratios, strict=True):
             indices = self.table.in_order(self.audited[rows])
             what = f"{len(indices)} images nearly alike: two are at {ratio:.0%} of the usual distance"
@@ -298,15 +298,18 @@ class _Run:
         """Images far from their neighbours, and those of other parts far from the training part."""
         if self.neighbors is None:
             return
-        self._add_outliers("outlier", outliers(self.X, self.neighbors), self.audited)
+        found = outliers(self.neighbors, X=self.X, sets=self.near_sets)
+        self._add_outliers("outlier", found, "its neighbours")
         if not self.table.part_names:
             return
+        training = self.table.part_names[0]
         is_training = self.table.rank[self.audited] == 0
         if is_training.sum() < _LEAST_SAMPLES or is_training.all():
-            self.notes.append("too few different images of the training part, or of others, to compare them")
+            few = f"too few different images in {training}, or in no other part"
+            self.notes.append(f"{few}: nothing is out of distribution")
             return
-        found = out_of_distribution(self.X, is_training)
-        self._add_outliers("out_of_distribution", found, self.audited)
+        found = out_of_distribution(self.X, is_training, n_neighbors=self.n_neighbors)
+        self._add_outliers("out_of_distribution", found, training)
 
     def find_unbalanced_classes(self) -> None:
         """Classes with few samples, or none where they are needed."""
@@ -373,8 +376,13 @@ class _Run:
         )
         self.findings.append(Finding("suspected_label", (sample_id,), float(score), reason, (), (sample_id,)))
 
-    def _add_outliers(self, kind: str, found: Outliers, indices: np.ndarray) -> None:
-        raise NotImplementedError
+    def _add_outliers(self, kind: str, found: Outliers, from_what: str) -> None:
+        self.thresholds |= {f"{kind}_{name}": value for name, value in found.thresholds.items()}
+        for row in found.rows:
+            sample_id = self.table.ids[self.audited[row]]
+            reason = f"{found.ratios[row]:.1f} times as far from {from_what} as usual"
+            excluded = (sample_id,) if KINDS[kind].scope else ()
+            self.findings.append(Finding(kind, (sample_id,), float(found.scores[row]), reason, (), excluded))
 
     def _groups(self) -> np.ndarray:
         """Groups of the audited images, near duplicates in one."""
