@@ -30,7 +30,13 @@ from featx.cli.options import (
     report_options,
     tell_of_report,
 )
-from featx.cli.printing import print_evaluations, print_extraction, print_json, print_leaderboard
+from featx.cli.printing import (
+    print_evaluations,
+    print_excluded,
+    print_extraction,
+    print_json,
+    print_leaderboard,
+)
 from featx.errors import HeadError
 
 if TYPE_CHECKING:
@@ -72,6 +78,10 @@ def search(
     tune_threshold: Annotated[
         bool, typer.Option("--tune-threshold", help="Two classes: choose the probability that decides.")
     ] = False,
+    exclude: Annotated[
+        list[Path] | None,
+        typer.Option(help="CSV file of samples to leave out, such as an audit's; repeatable."),
+    ] = None,
     time_budget_s: Annotated[float | None, typer.Option(help="Start no candidate after this.")] = None,
     journal: Annotated[
         Path | None,
@@ -100,12 +110,14 @@ def search(
     """
     from featx.files import check_target
     from featx.heads.search import HeadSearch
+    from featx.insight.exclusions import as_exclusions
     from featx.search_jobs import save_search, search_features
 
     own_journal = None if out is None else Path(f"{out}.journal")
-    check_target(out, *features)
-    check_target(journal or own_journal, *features, *([] if out is None else [out]))
-    reporting = report_options(report, images, random_state, (out, *features))
+    read = [*features, *map(str, exclude or [])]
+    check_target(out, *read)
+    check_target(journal or own_journal, *read, *([] if out is None else [out]))
+    reporting = report_options(report, images, random_state, (out, *read))
     check_choice("--class-weight", class_weight, (None, "balanced"), HeadError)
     scores = scoring or ["accuracy"]
     searcher = HeadSearch(
@@ -128,9 +140,13 @@ def search(
     embedding = given(backbone=backbone) | embedding_options(
         n_views=n_views, views=views, batch_size=batch_size, precision=precision, engine=engine
     )
+    # Read before hours of embedding.
+    exclusions = None if not exclude else as_exclusions(exclude)
     loaded = _load(features, embedding, store, on_error)
     options: dict[str, Any] = {"assignment": assignment, "nested": nested, "random_state": random_state}
+    options["exclude"] = exclusions
     result = search_features(loaded, searcher, combine=combine, test_size=test_size, **options)
+    print_excluded(result.excluded)
     if out is not None:
         save_search(result, out)
         if journal is None and own_journal is not None:
