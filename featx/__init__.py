@@ -63,6 +63,8 @@ _HOMES = {
     "featx.insight.evaluation": ("Evaluation", "evaluate"),
     "featx.insight.exclusions": ("Exclusions", "read_exclusions"),
     "featx.insight.findings": ("Audit", "Finding"),
+    "featx.insight.few_shot": ("FewShotCurve", "few_shot_curve"),
+    "featx.insight.learning": ("LearningCurve", "learning_curve"),
     "featx.insight.ranking": ("FeatureRank", "rank_features"),
     "featx.insight.plots": ("plot_history",),
     "featx.insight.report": ("write_report",),

@@ -24,7 +24,8 @@ from featx.images.sources import as_source
 from featx.insight.comparison import Comparison
 from featx.insight.report import write_report
 from featx.insight.report_data import ReportSamples
-from featx.jobs import ModelEvaluation, as_head_takes
+from featx.jobs import ModelEvaluation
+from featx.model_inputs import as_head_takes
 from featx.report_contents import NO_LABEL, TEST, Answers, answers_on, build_samples, named_classes, parts_of
 from featx.search_jobs import SearchResult
 
