@@ -32,7 +32,7 @@ from featx.insight.report_data import Pictures, ReportSamples
 from featx.progress import progress_bar
 from featx.views import group_views
 
-TRAINING, TEST, NO_LABEL = "training", "test", "unlabelled"
+TRAINING, TEST, NO_LABEL, LEFT_OUT = "training", "test", "unlabelled", "left out"
 
 #: Samples in a report; what is known of one is a kilobyte, most of it its picture.
 MAX_SAMPLES = 5000

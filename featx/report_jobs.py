@@ -16,20 +16,38 @@ from typing import Any
 import numpy as np
 
 from featx import __version__
+from featx.comparison_jobs import ModelComparison
+from featx.errors import HeadError
 from featx.features.combination import Combination, combine_features
 from featx.features.feature_set import FeatureSet
 from featx.files import StrPath
 from featx.heads.persistence import ModelFile
+from featx.images.base import UNLABELLED
 from featx.images.sources import as_source
-from featx.insight.comparison import Comparison
+from featx.insight.audit import audit_features
 from featx.insight.report import write_report
 from featx.insight.report_data import ReportSamples
 from featx.jobs import ModelEvaluation
+from featx.learning_jobs import draw_label_curves
 from featx.model_inputs import as_head_takes
-from featx.report_contents import NO_LABEL, TEST, Answers, answers_on, build_samples, named_classes, parts_of
+from featx.progress import say
+from featx.report_contents import (
+    LEFT_OUT,
+    NO_LABEL,
+    TEST,
+    TRAINING,
+    Answers,
+    answers_on,
+    build_samples,
+    named_classes,
+    parts_of,
+)
 from featx.search_jobs import SearchResult
 
 _PACKAGES = {"Keras": "keras", "scikit-learn": "scikit-learn", "NumPy": "numpy", "Pillow": "pillow"}
+
+# Of more, an audit takes a draw and a learning curve is left to its own command.
+_MAX_STUDIED = 20_000
 
 _FLATTERS = "The head was fitted on all of these images: every figure here flatters it."
 
@@ -78,6 +96,8 @@ def write_search_report(
     options = options or ReportOptions()
     combined = combine_features(result.combined.feature_sets)
     parts = parts_of(combined, result.test_rows)
+    is_left_out = (parts == TRAINING) & ~np.isin(np.arange(len(parts)), result.train_rows)
+    parts[is_left_out] = LEFT_OUT
     names = named_classes(result.search, combined.aligned.class_names)
     answers = answers_on(result.search, combined, np.flatnonzero(np.isin(parts, (TEST, NO_LABEL))), names)
     provenance = _provenance(combined, options) | {"seed of the search": str(result.search.random_state)}
@@ -125,22 +145,23 @@ def write_evaluation_report(
 
 def write_comparison_report(
     path: StrPath,
-    models: Sequence[ModelFile],
+    models: tuple[ModelFile, ModelFile],
     features: FeatureSet | Mapping[str, FeatureSet],
-    comparison: Comparison,
+    found: ModelComparison,
     options: ReportOptions | None = None,
     **further: Any,
 ) -> ReportSamples:
-    """Write the report of two saved models that were compared: figures, and the pictures where they differ.
+    """Write the report of two saved models that were compared: figures, and pictures of where they differ.
 
     Parameters
     ----------
     path : path-like
         Created or replaced.
-    models : sequence of two ModelFile
+    models : (ModelFile, ModelFile)
     features : FeatureSet, or mapping of str to FeatureSet
-        All that either takes.
-    comparison : Comparison
+        As they were given to `featx.comparison_jobs.compare_models`.
+    found : ModelComparison
+        What that returned.
     options : ReportOptions, optional
     **further
         Of `featx.write_report`.
@@ -150,19 +171,19 @@ def write_comparison_report(
     ReportSamples
     """
     options = options or ReportOptions()
+    sides = [combine_features(as_head_takes(model, features)) for model in models]
+    # Of a sample that either was fitted on, neither is asked: it tells nothing of the two.
+    part_of = _parts_of_both(models, sides)
+    is_asked = {name: part in (TEST, NO_LABEL) or found.flatters for name, part in part_of.items()}
     answers: list[Answers] = []
-    each = [combine_features(as_head_takes(model, features)) for model in models]
-    # A sample that either was fitted on tells nothing of the two.
-    parts = _parts_of_model(models[0], each[0])
-    part_of = dict(zip(each[1].aligned.sample_ids, _parts_of_model(models[1], each[1]), strict=True))
-    other = np.array([part_of[sample_id] for sample_id in each[0].aligned.sample_ids])
-    parts = np.where(parts == TEST, other, parts)
-    asked = {each[0].aligned.sample_ids[row] for row in np.flatnonzero(np.isin(parts, (TEST, NO_LABEL)))}
-    for model, combined in zip(models, each, strict=True):
-        rows = [row for row, name in enumerate(combined.aligned.sample_ids) if name in asked]
+    for model, combined in zip(models, sides, strict=True):
+        rows = [row for row, name in enumerate(combined.aligned.sample_ids) if is_asked[name]]
         answers.append(answers_on(model.head, combined, np.array(rows, int), _names_of_model(model)))
-    contents = {"comparison": comparison, "provenance": _provenance(each[0], options), **further}
-    return _write(path, each[0], parts, answers, options, contents=contents)
+    parts = np.array([part_of[name] for name in sides[0].aligned.sample_ids])
+    provenance = _provenance(sides[0], options) | {"a": found.a, "b": found.b}
+    contents = {"comparison": found.comparison, "provenance": provenance, **further}
+    notes = (_FLATTERS,) if found.flatters else ()
+    return _write(path, sides[0], parts, answers, options, contents=contents, notes=notes)
 
 
 def _write(
@@ -176,23 +197,53 @@ def _write(
     notes: Sequence[str] = (),
 ) -> ReportSamples:
     source = None if options.images is None else as_source(options.images)
-    insights = _insights(combined, parts, options)
+    insights, untold = _insights(combined, parts, options)
     drawing = {"random_state": options.random_state, "verbose": options.verbose}
     samples = build_samples(combined, parts, answers, audit=insights["audit"], source=source, **drawing)
-    samples = replace(samples, notes=(*notes, *samples.notes))
+    samples = replace(samples, notes=(*notes, *samples.notes, *untold))
     write_report(path, samples=samples, **insights, **contents)
     return samples
 
 
-def _insights(combined: Combination, parts: np.ndarray, options: ReportOptions) -> dict[str, Any]:
-    """What the features tell besides the results, as `featx.write_report` takes it."""
-    return {"audit": None}
+def _insights(
+    combined: Combination, parts: np.ndarray, options: ReportOptions
+) -> tuple[dict[str, Any], list[str]]:
+    """What the features tell besides the results, as `featx.write_report` takes it, and what they cannot."""
+    say("auditing the features", options.verbose)
+    # Other columns of the same images tell much the same of them.
+    features = next(iter(combined.feature_sets.values()))
+    seed, notes = options.random_state, []
+    audit = audit_features(features, parts=parts.tolist(), max_samples=_MAX_STUDIED, random_state=seed)
+    found: dict[str, Any] = {"audit": audit}
+    n_labelled = int((combined.aligned.y != UNLABELLED).sum())
+    if n_labelled > _MAX_STUDIED:
+        notes.append(
+            f"There is no learning curve of {n_labelled:,} samples, which takes long: see featx curve."
+        )
+        return found, notes
+    say("drawing learning curves", options.verbose)
+    try:
+        curves = draw_label_curves(combined.feature_sets, random_state=seed)
+    except HeadError as error:
+        notes.append(f"There is no learning curve: {error}.")
+    else:
+        found |= {"learning": curves.learning, "few_shot": curves.few_shot}
+    return found, notes
 
 
 def _parts_of_model(model: ModelFile, combined: Combination) -> np.ndarray:
     parts = parts_of(combined, ())
     is_seen = model.was_trained_on(combined.aligned.image_sha256)
     return np.where((parts != NO_LABEL) & ~is_seen, TEST, parts)
+
+
+def _parts_of_both(models: Sequence[ModelFile], sides: Sequence[Combination]) -> dict[str, str]:
+    """The part of each sample by its id, as it is to both models."""
+    first, second = (
+        dict(zip(combined.aligned.sample_ids, _parts_of_model(model, combined).tolist(), strict=True))
+        for model, combined in zip(models, sides, strict=True)
+    )
+    return {name: second[name] if part == TEST else part for name, part in first.items()}
 
 
 def _names_of_model(model: ModelFile) -> list[str]:

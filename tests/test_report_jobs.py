@@ -6,7 +6,9 @@ import re
 import numpy as np
 import pytest
 
-from featx import FeatureSet, HeadSearch, ModelFile, as_source, compare, extract
+from featx import FeatureExtractor, FeatureSet, HeadSearch, ModelFile, as_source, extract
+from featx.comparison_jobs import compare_models
+from featx.insight.exclusions import Exclusions
 from featx.jobs import evaluate_model
 from featx.report_jobs import (
     ReportOptions,
@@ -21,8 +23,6 @@ from tests.conftest import write_class_folder
 @pytest.fixture(scope="module")
 def searched(tmp_path_factory):
     """A folder, its features, a search's result and its model file."""
-    from featx import FeatureExtractor
-
     work = tmp_path_factory.mktemp("work")
     folder = write_class_folder(work / "images", 40)
     features = extract(as_source(folder), FeatureExtractor("tiny"), store=work / "store")
@@ -119,14 +119,61 @@ def test_a_comparison_shows_what_each_head_says(searched, tmp_path):
     folder, features, result, model = searched
     other = search_features(features, HeadSearch("knn", cv=3, n_jobs=1))
     save_search(other, tmp_path / "other.featx")
-    models = [model, ModelFile.load(tmp_path / "other.featx")]
+    models = (model, ModelFile.load(tmp_path / "other.featx"))
     test = result.test_rows
-    comparison = compare(*(each.head for each in models), features.X[test], features.y[test])
-    samples = write_comparison_report(
-        tmp_path / "r.html", models, features, comparison, ReportOptions(folder)
-    )
+    found = compare_models(*zip("ab", models, strict=True), features)
+    options = ReportOptions(folder)
+    samples = write_comparison_report(tmp_path / "r.html", models, features, found, options)
     assert samples.predicted_b is not None
     for each, said in zip(models, (samples.predicted, samples.predicted_b), strict=True):
         expected = [features.class_names[label] for label in each.head.predict(features.X[test])]
         assert [said[row] for row in test] == expected
     assert sum(said is not None for said in samples.predicted_b) == 10
+
+
+def test_heads_on_different_features_are_compared_by_sample(searched, tmp_path):
+    """The second model's features stand in another order, and are others."""
+    folder, features, _, model = searched
+    source = as_source(folder).select(np.arange(40)[::-1])
+    others = extract(source, FeatureExtractor("tiny", pooling="max"), store=tmp_path / "store")
+    assert others.sample_ids == features.sample_ids[::-1]
+    save_search(
+        search_features(others, HeadSearch("ridge", cv=3, n_jobs=1), random_state=1), tmp_path / "o.featx"
+    )
+    models = (model, ModelFile.load(tmp_path / "o.featx"))
+    sets = {"others": others, "features": features}
+    found = compare_models(*zip("ab", models, strict=True), sets)
+    samples = write_comparison_report(tmp_path / "r.html", models, sets, found)
+    asked = [row for row, said in enumerate(samples.predicted) if said is not None]
+    assert len(asked) == found.comparison.n_samples < 10
+    assert [samples.predicted_b[row] is not None for row in asked] == [True] * len(asked)
+    place = {name: row for row, name in enumerate(others.sample_ids)}
+    rows = [place[samples.sample_ids[row]] for row in asked]
+    expected = [others.class_names[label] for label in models[1].head.predict(others.X[rows])]
+    assert [samples.predicted_b[row] for row in asked] == expected
+
+
+def test_samples_that_a_search_left_out_are_named_so(searched, tmp_path):
+    _, features, result, _ = searched
+    name = features.sample_ids[int(result.train_rows[0])]
+    options = {"exclude": Exclusions(training=frozenset({name}))}
+    again = search_features(features, HeadSearch("logistic_regression", cv=3, n_jobs=1), **options)
+    samples = write_search_report(tmp_path / "r.html", again)
+    row = samples.sample_ids.index(name)
+    assert samples.parts.count("left out") == 1
+    assert (samples.parts[row], samples.predicted[row]) == ("left out", None)
+
+
+def test_too_few_labels_for_a_learning_curve_are_no_error(searched, tmp_path):
+    _, features, _, model = searched
+    rows = [0, 1, 2, 20, 21, 22]
+    few = FeatureSet(
+        features.X[rows],
+        features.y[rows],
+        sample_ids=[features.sample_ids[row] for row in rows],
+        class_names=features.class_names,
+        spec=features.spec,
+    )
+    found = evaluate_model(model, few)
+    samples = write_evaluation_report(tmp_path / "r.html", model, few, found)
+    assert any(note.startswith("There is no learning curve: received") for note in samples.notes)
