@@ -59,6 +59,8 @@ _HOMES = {
     "featx.heads.spaces": ("HeadSpec", "list_heads", "register_head"),
     "featx.insight.comparison": ("Comparison", "compare"),
     "featx.insight.evaluation": ("Evaluation", "evaluate"),
+    "featx.insight.few_shot": ("FewShotCurve", "few_shot_curve"),
+    "featx.insight.learning": ("LearningCurve", "learning_curve"),
     "featx.insight.ranking": ("FeatureRank", "rank_features"),
     "featx.insight.plots": ("plot_history",),
     "featx.insight.report": ("write_report",),

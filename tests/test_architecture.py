@@ -82,12 +82,14 @@ MANY_PARAMETERS_ALLOWED = {
     "featx.insight.comparison:compare",
     "featx.insight.evaluation:evaluate",
     "featx.insight.report:write_report",
+    "featx.insight.learning:learning_curve",
     "featx.models.finetuning:FineTuner.__init__",
     "featx.models.probe:fine_tune_probe",
     "featx.features.extraction:extract",
     "featx.cli.features:extract",
     "featx.cli.searching:search",
     "featx.cli.heads:predict",
+    "featx.cli.learning:curve",
     "featx.cli.models:finetune",
 }
 
