@@ -83,7 +83,7 @@ def galleries_of(
     ...     ["a", "b"], np.eye(2), ["cat", "dog"], ["test"] * 2, ["dog", "dog"], np.array([0.9, 0.8])
     ... )
     >>> [(gallery.key, gallery.rows, gallery.captions) for gallery in galleries_of(samples)]
-    [('mistakes', (0,), ('labelled cat, predicted dog (90 %)',))]
+    [('mistakes', (0,), ('labelled cat, predicted dog (90.0 %)',))]
     """
     if samples is None:
         return []
@@ -127,7 +127,7 @@ def _percent(samples: ReportSamples, row: int) -> str:
     if np.isnan(confidence):
         return ""
     # Rounded down: a head is never shown surer than it is.
-    return f" ({int(confidence * 1000) / 10:.3g} %)"
+    return f" ({int(confidence * 1000) / 10:.1f} %)"
 
 
 # -------------------------------------------------------------------------------------- the audit

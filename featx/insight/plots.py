@@ -23,7 +23,7 @@ _FORMATS = {".png": "Software", ".svg": "Date", ".pdf": "CreationDate"}
 #: More classes than this are drawn as one grey bundle, but for those that do worst.
 MAX_SERIES = 8
 
-_DASHES = ("-", (0, (5, 1.5)), (0, (1.2, 1.2)))
+_DASHES = ("-", (0, (5, 1.5)), (0, (1, 2.2)))
 _SETTINGS = {
     # Otherwise an SVG names its parts by random numbers.
     "svg.hashsalt": "featx",

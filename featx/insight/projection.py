@@ -105,7 +105,7 @@ def _pca(X: np.ndarray, random_state: int) -> Projection:
 def _note_of_pca(share: float) -> str:
     return (
         "Principal components: the two directions in which the features vary most. "
-        f"They hold {share:.0%} of the variance; samples that overlap here may be far apart in the rest."
+        f"They hold {share * 100:.0f} % of the variance; what overlaps here may be far apart in the rest."
     )
 
 

@@ -241,8 +241,7 @@ def _stage(description: str) -> Markup:
     )
     return element(
         "div",
-        canvas,
-        zoom,
+        element("div", canvas, zoom, class_="map-frame"),
         element("div", id="map-card", class_="card floating", hidden=True),
         element("p", id="map-status", class_="quiet", role="status", aria_live="polite"),
         element("p", description, id="map-help", class_="quiet"),
@@ -344,9 +343,7 @@ def _picture(samples: ReportSamples, row: int) -> Markup:
     pictures = samples.pictures
     name = visible(samples.sample_ids[row])
     if pictures is not None and row in pictures.large:
-        return element(
-            "img", src=picture_address(pictures.large[row]), alt=f"Picture of {name}", loading="lazy"
-        )
+        return element("img", src=picture_address(pictures.large[row]), alt=f"Picture of {name}")
     if pictures is not None and pictures.tiles[row] >= 0:
         # The script draws its tile.
         return element("canvas", class_="tile", data_tile=row, role="img", aria_label=f"Picture of {name}")

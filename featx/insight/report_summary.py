@@ -20,12 +20,25 @@ _SURE = 0.05
 
 def summary(parts: ReportParts) -> Section:
     """The summary; it says only what the parts that there are can say."""
-    said = [*_of_search(parts.search), *_of_evaluation(parts.evaluation), *_of_comparison(parts.comparison)]
-    said += [*_of_audit(parts.audit), *_of_learning(parts.learning), *_of_samples(parts.samples)]
-    if not said:
-        said = [Markup("Nothing was evaluated, searched or audited: there is nothing to report.")]
-    body = [_tiles(parts), element("ul", [element("li", sentence) for sentence in said], class_="summary")]
-    return Section("summary", "Summary", Markup("".join(filter(None, body))))
+    topics = {
+        "What was tried": _of_search(parts.search),
+        "How good it is": _of_evaluation(parts.evaluation),
+        "What it confuses": _of_mistakes(parts.evaluation),
+        "Two heads": _of_comparison(parts.comparison),
+        "More labels": _of_learning(parts.learning),
+        "What to be wary of": _of_audit(parts.audit),
+        "What is shown": _of_samples(parts.samples),
+    }
+    said = {topic: list(sentences) for topic, sentences in topics.items()}
+    told = [
+        element("div", element("dt", topic), element("dd", [element("p", one) for one in sentences]))
+        for topic, sentences in said.items()
+        if sentences
+    ]
+    if not told:
+        told = [element("p", "Nothing was evaluated, searched or audited: there is nothing to report.")]
+    body = [_tiles(parts), element("dl" if any(said.values()) else "div", told, class_="summary")]
+    return Section("summary", "Summary", escape(body))
 
 
 def _strong(*children: Child) -> Markup:
@@ -197,14 +210,16 @@ def _of_evaluation(evaluation: Any) -> Iterator[Markup]:
         f" (95\u00a0% interval {span(evaluation.accuracy_ci, percent)})",
         f"; always answering the most frequent class would be right for {percent(majority)}.",
     )  # fmt: skip
-    yield from _of_mistakes(evaluation, counts)
     if evaluation.ece is not None:
         yield _sentence(
             f"Its confidence is off by {percent(evaluation.ece)} on average (expected calibration error)."
         )
 
 
-def _of_mistakes(evaluation: Any, counts: np.ndarray) -> Iterator[Markup]:
+def _of_mistakes(evaluation: Any) -> Iterator[Markup]:
+    if evaluation is None:
+        return
+    counts = np.array(evaluation.confusion_matrix)
     names = evaluation.class_names
     mistakes = confusions(evaluation)
     if not mistakes:
@@ -212,9 +227,9 @@ def _of_mistakes(evaluation: Any, counts: np.ndarray) -> Iterator[Markup]:
         return
     told: list[Child] = []
     for true, predicted, n in mistakes[:2]:
-        told += ["; " if told else "", named(names[true]), " for ", named(names[predicted])]
+        told += [", and " if told else "", named(names[true]), " for ", named(names[predicted])]
         told += [f" ({n:,} of {counts[true].sum():,})"]
-    yield _sentence("What it confuses most: it takes ", *told, ".")
+    yield _sentence("Most often it takes ", *told, ".")
 
 
 def confusions(evaluation: Any) -> list[tuple[int, int, int]]:
@@ -232,13 +247,13 @@ def confusions(evaluation: Any) -> list[tuple[int, int, int]]:
 
 def _of_comparison(comparison: Any) -> Iterator[Markup]:
     if comparison is not None:
-        yield _sentence("Of the two heads compared, ", comparison.verdict, ".")
+        yield _sentence(f"{comparison.verdict[:1].upper()}{comparison.verdict[1:]}", ".")
 
 
 def _of_learning(learning: Any) -> Iterator[Markup]:
     verdict = getattr(learning, "verdict", None)
     if verdict:
-        yield _sentence("Would more labels help? ", str(verdict).rstrip("."), ".")
+        yield _sentence(f"{verdict[:1].upper()}{verdict[1:]}.")
 
 
 def _of_audit(audit: Audit | None) -> Iterator[Markup]:

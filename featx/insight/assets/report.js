@@ -215,10 +215,18 @@
 
     /* The best picture of a sample as an element, or a box that says that there is none. */
     element(row) {
-      const name = `Picture of ${this.samples.ids[row]}`;
-      if (this.large.has(row)) return make("img", { src: this.large.get(row), alt: name });
+      if (this.large.has(row)) return make("img", { src: this.large.get(row), alt: this.nameOf(row) });
       if (this.tileOf(row) < 0) return make("div", { className: "no-picture" }, "no picture");
-      const canvas = make("canvas", { role: "img", "aria-label": name });
+      return this.tile(row);
+    }
+
+    nameOf(row) {
+      return `Picture of ${this.samples.ids[row]}`;
+    }
+
+    /* The small picture of a sample that has one. */
+    tile(row) {
+      const canvas = make("canvas", { className: "picture", role: "img", "aria-label": this.nameOf(row) });
       this.fill(canvas, row);
       return canvas;
     }
@@ -692,7 +700,7 @@
 
   /* -------------------------------------------------------------------------- the table of samples */
 
-  const PAGE = 25;
+  const PAGE = 12;
 
   class SampleTable {
     constructor(samples, pictures, map) {
@@ -766,7 +774,7 @@
         });
         return make("th", { scope: "row" }, button);
       }
-      if (key === null) return make("td", {}, this.pictures.tileOf(row) < 0 ? "" : this.pictures.element(row));
+      if (key === null) return make("td", {}, this.pictures.tileOf(row) < 0 ? "" : this.pictures.tile(row));
       if (isNumber) return make("td", { className: "number" }, text(row));
       const swatch = codes && codes[row] >= 0 ? makeSwatch(lookOf(codes[row]), "mark") : null;
       return make("td", { dir: "auto" }, swatch, key(row));
