@@ -8,7 +8,9 @@ groups, groups are drawn, because the samples of one are not independent.
 
 Intervals are percentile intervals (Efron and Tibshirani, An Introduction to the Bootstrap, 1993, ch. 13).
 The calibration error is the expected calibration error with 15 bins of equal width (Guo et al., On
-Calibration of Modern Neural Networks, ICML 2017).
+Calibration of Modern Neural Networks, ICML 2017). The Brier score is the mean squared difference between
+probabilities and truth (Brier, Monthly Weather Review 78, 1950): of several classes the sum over them, from
+0 to 2; of two classes half of it, from 0 to 1, which is that of either class alone. So scikit-learn has it.
 """
 
 from __future__ import annotations
@@ -30,11 +32,18 @@ _N_BINS = 15
 _BLOCK_BYTES = 64 * 2**20
 
 
-def metrics_of(answers: Answers) -> Metrics:
-    """Every metric that a head's answers allow: probabilities give all, bare classes the fewest."""
+def metrics_of(answers: Answers, *, by_class: bool = False) -> Metrics:
+    """Every metric that a head's answers allow: probabilities give all, bare classes the fewest.
+
+    Parameters
+    ----------
+    answers : Answers
+    by_class : bool, default=False
+        Also the area of each class and its average precision, which cost half as much again.
+    """
     parts = (
         label_metrics(answers.codes, answers.predicted, answers.n_classes),
-        score_metrics(answers.codes, answers.scores),
+        (curve_metrics if by_class else score_metrics)(answers.codes, answers.scores),
         probability_metrics(answers.codes, answers.probabilities),
     )
     return lambda weights: {name: values for part in parts for name, values in part(weights).items()}
@@ -50,13 +59,14 @@ def label_metrics(codes: np.ndarray, predicted: np.ndarray, n_classes: int) -> M
 
     def metrics(weights: np.ndarray) -> dict[str, np.ndarray]:
         n_hits, n_true, n_guessed = weights @ hits, weights @ truth, weights @ guess
-        recall = _ratio(n_hits, n_true)
+        recall, f1 = _ratio(n_hits, n_true), _ratio(2 * n_hits, n_true + n_guessed)
         return {
             "accuracy": _ratio(n_hits.sum(axis=1), weights.sum(axis=1)),
             "balanced_accuracy": _mean_of_present(recall),
+            "macro_f1": _mean_of_present(f1),
             "precision": _ratio(n_hits, n_guessed),
             "recall": recall,
-            "f1": _ratio(2 * n_hits, n_true + n_guessed),
+            "f1": f1,
         }
 
     return metrics
@@ -68,33 +78,76 @@ def score_metrics(codes: np.ndarray, scores: np.ndarray | None) -> Metrics:
         return lambda _: {}
     # For two classes, one against the rest is the same area twice.
     labels = [1] if scores.shape[1] == 2 else range(scores.shape[1])
-    areas = [_roc_auc(codes == label, scores[:, label]) for label in labels]
-    return lambda weights: {"roc_auc": np.mean([area(weights) for area in areas], axis=0)}
+    ranked = [_Ranked(codes == label, scores[:, label]) for label in labels]
+    return lambda weights: {"roc_auc": np.mean([each.area(weights) for each in ranked], axis=0)}
 
 
-def _roc_auc(is_positive: np.ndarray, score: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
-    """Area under the ROC curve: how often a positive outranks a negative, ties counting half."""
-    order = np.argsort(score, kind="stable")
-    starts_of_ties = np.flatnonzero(np.diff(score[order], prepend=-np.inf))
+def curve_metrics(codes: np.ndarray, scores: np.ndarray | None) -> Metrics:
+    """Of each class against the rest, the area under the ROC curve and the average precision."""
+    if scores is None:
+        return lambda _: {}
+    ranked = [_Ranked(codes == label, scores[:, label]) for label in range(scores.shape[1])]
 
-    def area(weights: np.ndarray) -> np.ndarray:
-        sorted_weights = weights[:, order]
-        positive = np.add.reduceat(sorted_weights * is_positive[order], starts_of_ties, axis=1)
-        negative = np.add.reduceat(sorted_weights * ~is_positive[order], starts_of_ties, axis=1)
+    def metrics(weights: np.ndarray) -> dict[str, np.ndarray]:
+        areas, precisions = zip(*(each.both(weights) for each in ranked), strict=True)
+        # For two classes, one against the rest is the same area twice.
+        overall = areas[-1] if len(areas) == 2 else np.mean(areas, axis=0)
+        return {
+            "roc_auc": overall,
+            "class_roc_auc": np.stack(areas, axis=1),
+            "class_average_precision": np.stack(precisions, axis=1),
+        }
+
+    return metrics
+
+
+class _Ranked:
+    """Samples in the order of their scores for a class; ties stand together."""
+
+    def __init__(self, is_positive: np.ndarray, score: np.ndarray) -> None:
+        self._order = np.argsort(score, kind="stable")
+        self._is_positive = is_positive[self._order]
+        self._starts_of_ties = np.flatnonzero(np.diff(score[self._order], prepend=-np.inf))
+
+    def area(self, weights: np.ndarray) -> np.ndarray:
+        """Area under the ROC curve: how often a positive outranks a negative, ties counting half."""
+        return self._area(*self._counts(weights))
+
+    def both(self, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The area, and the average precision: precision at each score, by the recall won there."""
+        positive, negative = self._counts(weights)
+        n_positive = positive.sum(axis=1)
+        # How many score as high, or higher.
+        n_hits = np.cumsum(positive[:, ::-1], axis=1)[:, ::-1]
+        n_predicted = np.cumsum(negative[:, ::-1], axis=1)[:, ::-1]
+        n_predicted += n_hits
+        precision = _ratio(n_hits, n_predicted)
+        np.nan_to_num(precision, copy=False)
+        precision *= positive
+        return self._area(positive, negative), _ratio(precision.sum(axis=1), n_positive)
+
+    def _counts(self, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Weights of the positive and of the negative samples at each score."""
+        sorted_weights = weights[:, self._order]
+        positive = np.add.reduceat(sorted_weights * self._is_positive, self._starts_of_ties, axis=1)
+        negative = np.add.reduceat(sorted_weights * ~self._is_positive, self._starts_of_ties, axis=1)
+        return positive, negative
+
+    @staticmethod
+    def _area(positive: np.ndarray, negative: np.ndarray) -> np.ndarray:
         outranked = np.cumsum(negative, axis=1) - negative / 2
         return _ratio((positive * outranked).sum(axis=1), positive.sum(axis=1) * negative.sum(axis=1))
 
-    return area
-
 
 def probability_metrics(codes: np.ndarray, probabilities: np.ndarray | None) -> Metrics:
-    """What follows from probabilities: the log loss and the calibration error."""
+    """What follows from probabilities: the log loss, the Brier score and the calibration error."""
     if probabilities is None:
         return lambda _: {}
     # A probability of 0 would cost infinitely much; as in scikit-learn, it costs what its type can tell.
     least = np.finfo(probabilities.dtype).eps
     of_truth = np.clip(probabilities[np.arange(len(codes)), codes], least, 1 - least)
     losses = -np.log(of_truth.astype(np.float64))
+    squares = squared_errors(codes, probabilities)
     confidence = probabilities.max(axis=1).astype(np.float64)
     excess = confidence - (probabilities.argmax(axis=1) == codes)
     bins = np.minimum((confidence * _N_BINS).astype(int), _N_BINS - 1)
@@ -104,10 +157,25 @@ def probability_metrics(codes: np.ndarray, probabilities: np.ndarray | None) -> 
         total = weights.sum(axis=1)
         return {
             "log_loss": _ratio(weights @ losses, total),
+            "brier": _ratio(weights @ squares, total),
             "ece": _ratio(np.abs(weights @ excess_in_bins).sum(axis=1), total),
         }
 
     return metrics
+
+
+def squared_errors(codes: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    """What each sample adds to the Brier score.
+
+    Examples
+    --------
+    >>> squared_errors(np.array([0, 1]), np.array([[1.0, 0.0], [0.5, 0.5]]))
+    array([0.  , 0.25])
+    """
+    errors = probabilities.astype(np.float64)
+    errors[np.arange(len(codes)), codes] -= 1
+    squares: np.ndarray = (errors**2).sum(axis=1)
+    return squares / 2 if probabilities.shape[1] == 2 else squares
 
 
 def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:

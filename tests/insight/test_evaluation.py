@@ -2,7 +2,7 @@
 
 import json
 import tracemalloc
-from dataclasses import fields
+from dataclasses import fields, replace
 from itertools import pairwise
 
 import numpy as np
@@ -13,7 +13,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import (
     accuracy_score,
     balanced_accuracy_score,
+    brier_score_loss,
     confusion_matrix,
+    f1_score,
     log_loss,
     precision_recall_fscore_support,
     recall_score,
@@ -56,6 +58,8 @@ def test_every_metric_is_scikit_learns(seed, n_classes):
     assert found.balanced_accuracy == pytest.approx(balanced_accuracy_score(y, predicted))
     assert found.roc_auc == pytest.approx(area(y, probabilities))
     assert found.log_loss == pytest.approx(log_loss(y, probabilities))
+    assert found.brier == pytest.approx(brier_score_loss(y, probabilities))
+    assert found.macro_f1 == pytest.approx(f1_score(y, predicted, average="macro"))
     assert found.ece == pytest.approx(expected_calibration_error(y, probabilities))
     assert np.array_equal(found.confusion_matrix, confusion_matrix(y, predicted))
 
@@ -123,7 +127,8 @@ def test_a_head_that_only_classifies_has_no_area():
 def test_intervals_are_those_of_a_loop_that_draws_samples_and_calls_scikit_learn(seed, n_classes, grouped):
     probabilities, y = draw_problem(seed, n_classes, n_samples=120)
     groups = np.arange(120) // 3 if grouped else None
-    draws = {"accuracy": [], "balanced_accuracy": [], "roc_auc": [], "log_loss": [], "ece": []}
+    names = ("accuracy", "balanced_accuracy", "macro_f1", "roc_auc", "log_loss", "brier", "ece")
+    draws = {name: [] for name in names}
     for counts in np.concatenate(list(bootstrap(120, groups, 60, random_state=7))):
         rows = np.repeat(np.arange(120), counts.astype(int))
         truth, drawn = y[rows], probabilities[rows]
@@ -131,6 +136,8 @@ def test_intervals_are_those_of_a_loop_that_draws_samples_and_calls_scikit_learn
         draws["balanced_accuracy"].append(balanced_accuracy_score(truth, drawn.argmax(axis=1)))
         draws["roc_auc"].append(area(truth, drawn))
         draws["log_loss"].append(log_loss(truth, drawn, labels=range(n_classes)))
+        draws["macro_f1"].append(f1_score(truth, drawn.argmax(axis=1), average="macro"))
+        draws["brier"].append(brier_score_loss(truth, drawn, labels=range(n_classes)))
         draws["ece"].append(expected_calibration_error(truth, drawn))
     found = evaluate_probabilities(probabilities, y, groups=groups, n_resamples=60, random_state=7)
     for name, values in draws.items():
@@ -193,7 +200,7 @@ def test_an_interval_holds_the_truth_about_95_times_in_100():
 def test_intervals_contain_their_figures():
     probabilities, y = draw_problem(0, 3)
     found = evaluate_probabilities(probabilities, y, n_resamples=500)
-    for name in ("accuracy", "balanced_accuracy", "roc_auc", "log_loss"):
+    for name in ("accuracy", "balanced_accuracy", "macro_f1", "roc_auc", "log_loss", "brier"):
         low, high = getattr(found, f"{name}_ci")
         assert low < getattr(found, name) < high
     for one in found.per_class:
@@ -305,6 +312,27 @@ def test_an_evaluation_is_plain_json(lacking):
     assert set(read) == {field.name for field in fields(found)}
     assert (read["accuracy"], read["n_samples"]) == (found.accuracy, is_kept.sum())
     assert read["per_class"][0]["name"] == "0"
+
+
+def test_the_points_of_lines_are_left_out_unless_asked_for():
+    probabilities, y = draw_problem(0, 3, n_samples=2000, n_steps=2000)
+    found = evaluate_probabilities(probabilities, y)
+    short, long = (found.to_dict(lines=lines)["curves"] for lines in (False, True))
+    assert len(json.dumps(found.to_dict(), allow_nan=False)) < 10_000
+    assert set(short["roc"][0]) == {"class_name", "area", "area_ci"}
+    assert set(short["precision_recall"][0]) == {
+        "class_name", "average_precision", "average_precision_ci", "base_rate",
+    }  # fmt: skip
+    assert long["roc"][0]["true_positive_rate"] == found.curves.roc[0].true_positive_rate
+    assert long["precision_recall"][2]["recall"] == found.curves.precision_recall[2].recall
+    assert evaluate_probabilities(probabilities, y, curves=False).to_dict()["curves"] is None
+
+
+def test_curves_and_subgroups_change_no_other_figure():
+    probabilities, y = draw_problem(0, 3)
+    whole = evaluate_probabilities(probabilities, y, subgroups={"kind": y})
+    bare = evaluate_probabilities(probabilities, y, curves=False)
+    assert replace(whole, curves=None, subgroups=()) == bare
 
 
 def test_memory_is_bounded_whatever_the_resamples():

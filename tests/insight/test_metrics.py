@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 from sklearn.metrics import (
     accuracy_score,
+    average_precision_score,
     balanced_accuracy_score,
+    brier_score_loss,
     f1_score,
     log_loss,
     precision_score,
@@ -12,7 +14,14 @@ from sklearn.metrics import (
 )
 
 from featx import evaluate
-from featx.insight.metrics import bootstrap, interval, label_metrics, probability_metrics, score_metrics
+from featx.insight.metrics import (
+    bootstrap,
+    curve_metrics,
+    interval,
+    label_metrics,
+    probability_metrics,
+    score_metrics,
+)
 from tests.insight.problems import ProbabilityHead, area, draw_problem, each_problem
 
 # --------------------------------------------------------------------------------------------- weights
@@ -26,6 +35,8 @@ def test_weighted_metrics_are_scikit_learns(seed, n_classes):
     weights = np.random.default_rng(seed).integers(0, 4, (3, len(y))).astype(float)
     labels = label_metrics(y, predicted, n_classes)(weights)
     scores = score_metrics(y, probabilities)(weights)
+    curves = curve_metrics(y, probabilities)(weights)
+    assert np.array_equal(curves["roc_auc"], scores["roc_auc"])
     losses = probability_metrics(y, probabilities)(weights)
     for row, weight in enumerate(weights):
         w = {"sample_weight": weight}
@@ -33,6 +44,9 @@ def test_weighted_metrics_are_scikit_learns(seed, n_classes):
         assert labels["balanced_accuracy"][row] == pytest.approx(balanced_accuracy_score(y, predicted, **w))
         assert scores["roc_auc"][row] == pytest.approx(area(y, probabilities, **w))
         assert losses["log_loss"][row] == pytest.approx(log_loss(y, probabilities, **w))
+        assert losses["brier"][row] == pytest.approx(brier_score_loss(y, probabilities, **w))
+        expected = [average_precision_score(y == label, probabilities[:, label], **w) for label in classes]
+        assert curves["class_average_precision"][row].tolist() == pytest.approx(expected)
         for name, score in {"precision": precision_score, "recall": recall_score, "f1": f1_score}.items():
             expected = score(y, predicted, labels=classes, average=None, **w)
             assert labels[name][row].tolist() == pytest.approx(expected.tolist())
