@@ -66,3 +66,11 @@ def test_what_is_no_model_is_one_line(featx, feature_file, model_file):
 
 def test_the_csv_replaces_no_input(featx, feature_file, model_file):
     assert "error: " in featx.fails("compare", model_file, model_file, feature_file, "--out", model_file)
+
+
+def test_a_report_shows_where_they_differ(featx, feature_file, folder, model_file, other_model, tmp_path):
+    result = featx("compare", model_file, other_model, feature_file, "--report", "r.html", "--images", folder)
+    assert "wrote r.html" in result.stdout
+    page = (tmp_path / "r.html").read_text()
+    assert "m.featx" in page
+    assert "n.featx" in page
