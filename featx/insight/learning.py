@@ -180,7 +180,7 @@ def learning_curve(
         Times that a quarter is held out; two or more.
     scoring : {"accuracy", "balanced_accuracy", "roc_auc"}, default="accuracy"
     n_jobs : int, optional
-        Repeats at once, in threads; None means one.
+        Repeats at once, in threads; None means one, as the default head always has.
     random_state : int, default=0
         Seed of the parts, of heads that have none of their own, and of the bootstrap.
 
@@ -219,7 +219,8 @@ def learning_curve(
     with warnings.catch_warnings():
         # A head that stops early scores as it would in use. Threads share the filter.
         warnings.simplefilter("ignore")
-        parallel = Parallel(n_jobs=n_jobs, prefer="threads")
+        # The default head is matrix products, which have threads of their own.
+        parallel = Parallel(n_jobs=1 if head is None else n_jobs, prefer="threads")
         tasks = (
             delayed(_scores)(fitted, labelled, repeat, chosen, scoring, is_strict=sizes is not None)
             for repeat in repeats
