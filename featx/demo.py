@@ -9,7 +9,7 @@ AUC 88.51 %), a fine-tuned VGG19 at 88.42 % (94.42 %).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,8 @@ from featx.files import StrPath
 from featx.heads.search import HeadSearch
 from featx.images.sources import PathSource
 from featx.insight.evaluation import Evaluation, evaluate
+from featx.insight.report_data import ReportSamples
+from featx.report_jobs import ReportOptions, write_search_report
 from featx.search_jobs import SearchResult, search_features
 
 #: The paper's table: what was fitted, accuracy, ROC AUC.
@@ -47,11 +49,14 @@ class DemoResult:
     result : SearchResult
     by_type : dict of str to Evaluation
         The test part's mono- and polycrystalline cells apart.
+    source : PathSource
+        The images.
     """
 
     features: FeatureSet
     result: SearchResult
     by_type: dict[str, Evaluation]
+    source: PathSource
 
     def to_dict(self) -> dict[str, Any]:
         """As plain values, for JSON."""
@@ -108,7 +113,28 @@ def run_demo(
         )
         for name in ("mono", "poly")
     }
-    return DemoResult(features, result, by_type)
+    return DemoResult(features, result, by_type, source)
+
+
+def write_demo_report(
+    path: StrPath, found: DemoResult, options: ReportOptions | None = None
+) -> ReportSamples:
+    """Write the report of the demo, with the cells for pictures.
+
+    Parameters
+    ----------
+    path : path-like
+        Created or replaced.
+    found : DemoResult
+    options : ReportOptions, optional
+
+    Returns
+    -------
+    ReportSamples
+        What it shows.
+    """
+    options = replace(options or ReportOptions(), images=found.source)
+    return write_search_report(path, found.result, options, title="Solar cells: defective or functional")
 
 
 def _solar_cells() -> tuple[PathSource, np.ndarray, np.ndarray]:

@@ -20,18 +20,17 @@ from sklearn.model_selection import FixedThresholdClassifier
 from featx.checks import explain
 from featx.classifier import ImageClassifier
 from featx.embedding import averaging, embed, images_of
-from featx.errors import HeadError, StoreMismatchError, printable
-from featx.features.alignment import AlignedFeatures
+from featx.errors import HeadError, printable
 from featx.features.combination import combine_features
 from featx.features.failures import Failure
 from featx.features.feature_set import FeatureSet
-from featx.features.fingerprint import ExtractionSpec
 from featx.features.report import ExtractionReport
 from featx.files import StrPath, atomic_write
 from featx.heads.persistence import ModelFile
 from featx.images.base import UNLABELLED, ImageSource
 from featx.images.manifests import manifest_columns
 from featx.insight.evaluation import Evaluation, evaluate
+from featx.model_inputs import as_head_classes, as_head_takes
 
 
 @dataclass(frozen=True)
@@ -115,9 +114,9 @@ def evaluate_model(
         received = f"by={', '.join(by)} without a manifest" if by else f"{manifest} and no columns of it"
         raise HeadError(explain(received, "both, or none", "pass both"))
     listed = {} if manifest is None else manifest_columns(manifest, by, path_column)
-    combined = combine_features(_as_head_takes(model, features))
+    combined = combine_features(as_head_takes(model, features))
     aligned = combined.aligned
-    y = _as_head_classes(model, aligned)
+    y = as_head_classes(model, aligned)
     is_labelled = aligned.y != UNLABELLED
     is_seen = model.was_trained_on(aligned.image_sha256) & is_labelled
     flatters = bool((is_seen == is_labelled).all())
@@ -289,56 +288,6 @@ def predict_images(
     if hasattr(head, "predict_proba"):
         probabilities[kept] = head.predict_proba(features.X)
     return Predictions(source.sample_ids, labels, probabilities, errors, names, features.report)
-
-
-def _as_head_takes(
-    model: ModelFile, features: FeatureSet | Mapping[str, FeatureSet]
-) -> dict[str, FeatureSet]:
-    """The feature sets in the order of the head's columns."""
-    left = {"features": features} if isinstance(features, FeatureSet) else dict(features)
-    if not model.specs or any(given.spec is None for given in left.values()):
-        # Nothing tells them apart: they are taken in the order given.
-        n_given = sum(given.n_features for given in left.values())
-        n_expected = getattr(model.head, "n_features_in_", n_given)
-        if n_expected != n_given:
-            received, expected = f"{n_given} features", f"the {n_expected} the head was fitted on"
-            raise HeadError(explain(received, expected, "extract the same features"))
-        return left
-    specs = [ExtractionSpec.from_json(text) for text in model.specs]
-    if len(left) < len(specs):
-        received = f"{len(left)} feature file{'s' * (len(left) != 1)}"
-        wanted = ", ".join(f"{spec.backbone} at {' x '.join(map(str, spec.input_size))}" for spec in specs)
-        remedy = "pass all that the model needs"
-        raise HeadError(explain(received, f"{len(specs)}, of {wanted}", remedy))
-    ordered: dict[str, FeatureSet] = {}
-    for spec in specs:
-        # Of those that serve, rather the one of as many views as the head was fitted on.
-        name = min(left, key=lambda each: (len(_differences(left[each], spec)), left[each].spec != spec))
-        if differences := _differences(left[name], spec):
-            message = "the features are not those the model was fitted on; extract them as it needs them"
-            raise StoreMismatchError(message, differences)
-        ordered[name] = left.pop(name)
-    return ordered
-
-
-def _differences(features: FeatureSet, spec: ExtractionSpec) -> dict[str, tuple[Any, Any]]:
-    """What would make other features; views are rows, and any number of them is scored."""
-    return {} if features.spec is None else features.spec.of_one_view().differences(spec.of_one_view())
-
-
-def _as_head_classes(model: ModelFile, features: AlignedFeatures) -> np.ndarray:
-    """The feature set's labels, as the classes that the head knows; the names are what they share."""
-    # A head that was saved alone knows its classes and no names for them.
-    names = model.class_names or model.head.classes_.tolist()
-    known = {str(name): label for name, label in zip(names, model.head.classes_, strict=True)}
-    used = [features.class_names[label] for label in np.unique(features.y) if label != UNLABELLED]
-    unknown = [name for name in used if name not in known]
-    if unknown or not used:
-        received = f"the classes {', '.join(unknown)}" if unknown else "features without labels"
-        raise HeadError(explain(received, f"labels among {', '.join(known)}", "leave the others out"))
-    to_head = np.array([known.get(name, model.head.classes_[0]) for name in features.class_names])
-    as_head: np.ndarray = to_head[np.maximum(features.y, 0)]
-    return as_head
 
 
 def _counts(report: ExtractionReport | PredictionReport) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shlex
 import sys
 import warnings
 from contextlib import suppress
@@ -17,7 +18,8 @@ from typing import Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from featx.cli import features, heads, models, ranking, searching
+from featx.cli import comparing, features, heads, learning, models, ranking, searching
+from featx.cli.options import TYPED
 from featx.cli.printing import show_warning
 from featx.cli.quiet import QuietTensorFlow
 from featx.errors import DecodeError, FeatxError, printable
@@ -31,6 +33,11 @@ def _leave_at_once(code: int) -> NoReturn:
 
 class _Group(TyperGroup):
     """Turns featx's errors into one line and an exit code."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Keep the command as it was typed: a report quotes it."""
+        TYPED.set(shlex.join(["featx", *args]))
+        return super().parse_args(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -67,6 +74,8 @@ app.command()(searching.search)
 app.command()(heads.evaluate)
 app.command()(heads.predict)
 app.command()(ranking.rank)
+app.command()(comparing.compare)
+app.command()(learning.curve)
 app.command()(models.finetune)
 app.command()(models.export)
 app.add_typer(features.store_app, name="store")

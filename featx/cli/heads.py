@@ -13,10 +13,12 @@ from featx.cli.options import (
     BatchSize,
     Engine,
     FollowLinks,
+    Images,
     Jobs,
     OnError,
     Out,
     PathColumn,
+    Report,
     Seed,
     Source,
     Store,
@@ -25,6 +27,8 @@ from featx.cli.options import (
     embedding_options,
     load_feature_files,
     make_unlabelled_source,
+    report_options,
+    tell_of_report,
 )
 from featx.cli.printing import (
     print_classes,
@@ -46,21 +50,24 @@ def demo(
     n_jobs: Jobs = None,
     random_state: Seed = 0,
     out: Out = None,
+    report: Report = None,
     as_json: AsJson = False,
 ) -> None:
     """The main job, end to end, on 2,624 images of solar cells."""
-    from featx.demo import PUBLISHED, run_demo
+    from featx.demo import PUBLISHED, run_demo, write_demo_report
     from featx.files import check_target
     from featx.search_jobs import save_search
 
     check_target(out)
+    reporting = report_options(report, None, random_state, (out,))
     found = run_demo(
         store=store, n_jobs=-1 if n_jobs is None else n_jobs, random_state=random_state, verbose=1
     )
     if out is not None:
         save_search(found.result, out)
+    samples = None if report is None else write_demo_report(report, found, reporting)
     if as_json:
-        print_json({**found.to_dict(), "model": out})
+        print_json({**found.to_dict(), "model": out, "report": report})
         return
     print_extraction(found.features.report)
     print_leaderboard(found.result.candidates())
@@ -69,6 +76,8 @@ def demo(
         print_evaluations(f"Best head: {found.result.search.best_head_}", parts, PUBLISHED)
     if out is not None:
         typer.echo(f"wrote {out}")
+    if report is not None:
+        tell_of_report(report, samples)
 
 
 def evaluate(
@@ -85,16 +94,23 @@ def evaluate(
     threshold: Annotated[
         float | None, typer.Option(help="Two classes: predict the second from this probability on.")
     ] = None,
+    report: Report = None,
+    images: Images = None,
     as_json: AsJson = False,
 ) -> None:
     """Score a model, with 95 % intervals, on images that it was not fitted on."""
     from featx.heads.persistence import ModelFile
     from featx.jobs import evaluate_model
 
+    reporting = report_options(report, images, inputs=(model, *features))
+    loaded, sets = ModelFile.load(model), load_feature_files(features)
     options: Any = {"by": by or (), "manifest": manifest, "path_column": path_column}
-    found = evaluate_model(
-        ModelFile.load(model), load_feature_files(features), threshold=threshold, **options
-    )
+    found = evaluate_model(loaded, sets, threshold=threshold, **options)
+    samples = None
+    if report is not None:
+        from featx.report_jobs import write_evaluation_report
+
+        samples = write_evaluation_report(report, loaded, sets, found, reporting)
     if found.flatters:
         typer.echo("warning: the model was fitted on all of these images: the figures flatter it", err=True)
     elif found.n_trained_on:
@@ -102,12 +118,14 @@ def evaluate(
     if found.n_unlisted:
         typer.echo(f"{found.n_unlisted} samples are not in {manifest}: their values are missing", err=True)
     if as_json:
-        print_json(found.to_dict())
+        print_json({**found.to_dict(), "report": report})
         return
     print_evaluations(str(model), {"samples": found.evaluation})
     print_classes(found.evaluation)
     print_subgroups(found.evaluation)
     print_thresholds(found.evaluation)
+    if report is not None:
+        tell_of_report(report, samples)
 
 
 def predict(

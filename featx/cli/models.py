@@ -56,8 +56,8 @@ def finetune(
 ) -> None:
     """Train backbone and head end to end, from the fitted head; the better model comes back."""
     from featx.files import check_target
+    from featx.insight.plots import check_plot, plot_history
     from featx.insight.proportions import wilson_interval
-    from featx.insight.report import check_plot, plot_history
     from featx.model_jobs import finetune_model
     from featx.models.augmentation import Augmentation
     from featx.models.export import check_export_target, export_model

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from featx.checks import check_choice, explain
-from featx.errors import BackboneError, SourceError, StoreError
+from featx.errors import BackboneError, SourceError, StoreError, printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -52,9 +53,17 @@ Engine = Annotated[
     str | None,
     typer.Option(help="keras, onnx, openvino; or auto: the fastest that is installed [default: auto]."),
 ]
+Report = Annotated[Path | None, typer.Option(help="HTML file to write: one file that needs no other.")]
+Images = Annotated[
+    str | None,
+    typer.Option(help="The report's pictures: the images that the features are of, as extract takes them."),
+]
 Out = Annotated[Path | None, typer.Option(help="Model file to write.")]
 Inputs = Annotated[str, typer.Option(help="images; or arrays, for a .keras file that takes such.")]
 FollowLinks = Annotated[bool, typer.Option(help="Folder: open links that leave it.")]
+
+#: The command as it was typed, for a report to quote.
+TYPED: ContextVar[str] = ContextVar("TYPED", default="")
 
 
 def load_feature_files(paths: Sequence[str | Path]) -> dict[str, FeatureSet]:
@@ -182,3 +191,29 @@ def parse_weights(text: str) -> Any:
     """
     check_choice("--weights", text, ("imagenet", "none"), BackboneError)
     return None if text == "none" else text
+
+
+def report_options(
+    report: Path | None, images: str | None, random_state: int = 0, inputs: tuple[str | Path | None, ...] = ()
+) -> Any:
+    """What a report is made of, checked before the work that it is to report; None where none is wanted."""
+    if report is None:
+        if images is not None:
+            received, expected = f"--images {images} without --report", "a report to show them in"
+            raise SourceError(explain(received, expected, "pass --report R.html, or leave it out"))
+        return None
+    from featx.files import check_target
+    from featx.insight.report import check_report
+    from featx.report_jobs import ReportOptions
+
+    check_target(report, *(path for path in (images, *inputs) if path is not None))
+    check_report(report)
+    source = None if images is None else make_source(images)
+    return ReportOptions(source, TYPED.get(), random_state, verbose=1)
+
+
+def tell_of_report(report: Path, samples: Any) -> None:
+    """Where the report lies, on stdout, and on stderr what it cannot show."""
+    for note in samples.notes:
+        typer.echo(f"report: {printable(note)}", err=True)
+    typer.echo(f"wrote {report}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,11 +13,13 @@ from featx.cli.options import (
     AsJson,
     BatchSize,
     Engine,
+    Images,
     Jobs,
     NViews,
     OnError,
     Out,
     Precision,
+    Report,
     Seed,
     Store,
     Views,
@@ -24,9 +27,12 @@ from featx.cli.options import (
     given,
     load_feature_files,
     make_source,
+    report_options,
+    tell_of_report,
 )
 from featx.cli.printing import (
     print_evaluations,
+    print_excluded,
     print_extraction,
     print_json,
     print_leaderboard,
@@ -36,6 +42,7 @@ from featx.errors import HeadError
 
 if TYPE_CHECKING:
     from featx.features.feature_set import FeatureSet
+    from featx.report_jobs import ReportOptions
     from featx.search_jobs import SearchResult
 
 
@@ -72,6 +79,10 @@ def search(
     tune_threshold: Annotated[
         bool, typer.Option("--tune-threshold", help="Two classes: choose the probability that decides.")
     ] = False,
+    exclude: Annotated[
+        list[Path] | None,
+        typer.Option(help="CSV file of samples to leave out, such as an audit's; repeatable."),
+    ] = None,
     time_budget_s: Annotated[float | None, typer.Option(help="Start no candidate after this.")] = None,
     journal: Annotated[
         Path | None,
@@ -80,6 +91,8 @@ def search(
     n_jobs: Jobs = None,
     random_state: Seed = 0,
     out: Out = None,
+    report: Report = None,
+    images: Images = None,
     backbone: Annotated[
         str | None, typer.Option(help="Images: what embeds them [default: efficientnet_lite0].")
     ] = None,
@@ -98,11 +111,14 @@ def search(
     """
     from featx.files import check_target
     from featx.heads.search import HeadSearch
+    from featx.insight.exclusions import as_exclusions
     from featx.search_jobs import save_search, search_features
 
     own_journal = None if out is None else Path(f"{out}.journal")
-    check_target(out, *features)
-    check_target(journal or own_journal, *features, *([] if out is None else [out]))
+    read = [*features, *map(str, exclude or [])]
+    check_target(out, *read)
+    check_target(journal or own_journal, *read, *([] if out is None else [out]))
+    reporting = report_options(report, images, random_state, (out, *read))
     check_choice("--class-weight", class_weight, (None, "balanced"), HeadError)
     scores = scoring or ["accuracy"]
     searcher = HeadSearch(
@@ -125,20 +141,40 @@ def search(
     embedding = given(backbone=backbone) | embedding_options(
         n_views=n_views, views=views, batch_size=batch_size, precision=precision, engine=engine
     )
+    # Read before hours of embedding.
+    exclusions = None if not exclude else as_exclusions(exclude)
     loaded = _load(features, embedding, store, on_error)
     options: dict[str, Any] = {"assignment": assignment, "nested": nested, "random_state": random_state}
+    options["exclude"] = exclusions
     result = search_features(loaded, searcher, combine=combine, test_size=test_size, **options)
+    print_excluded(result.excluded)
     if out is not None:
         save_search(result, out)
         if journal is None and own_journal is not None:
             # It has done its work; a journal that was asked for by name is kept.
             own_journal.unlink(missing_ok=True)
+    samples = _write_report(report, result, reporting)
     if as_json:
-        print_json({**result.to_dict(), "model": out})
+        print_json({**result.to_dict(), "model": out, "report": report})
         return
     _print_result(result)
     if out is not None:
         typer.echo(f"wrote {out}")
+    if report is not None:
+        tell_of_report(report, samples)
+
+
+def _write_report(report: Path | None, result: SearchResult, options: ReportOptions | None) -> Any:
+    """Write the report that was asked for; images that were embedded for the search are its pictures."""
+    if report is None or options is None:
+        return None
+    from featx.features.feature_set import FeatureSet
+    from featx.report_jobs import write_search_report
+
+    names = list(result.combined.feature_sets)
+    if options.images is None and not FeatureSet.is_file(names[0]):
+        options = replace(options, images=make_source(names[0]))
+    return write_search_report(report, result, options)
 
 
 def _load(

@@ -143,6 +143,21 @@ class FeatureSet:
             self._X, self._rows = X, _rows_of_array(X)
         return self._X
 
+    def features_sha256(self) -> str:
+        """The digest of the feature matrix, as a feature file states it.
+
+        Returns
+        -------
+        str
+            64 hexadecimal digits.
+        """
+        if self._rows.sha256 is not None:
+            return self._rows.sha256
+        digest = features_digest(self._rows.shape, self._rows.dtype)
+        for _ in self._rows.blocks(digest):
+            continue
+        return str(digest.hexdigest())
+
     @property
     def feature_blocks(self) -> dict[str, tuple[int, int]]:
         """Name of each block of columns and where it starts and stops."""

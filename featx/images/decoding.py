@@ -43,7 +43,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import io
 from collections.abc import Callable
 from importlib.resources import files as package_files
 from typing import TypeAlias
@@ -56,7 +55,6 @@ from PIL import (  # noqa: F401
     ExifTags,
     GifImagePlugin,
     Image,
-    ImageCms,
     JpegImagePlugin,
     PngImagePlugin,
     TiffImagePlugin,
@@ -67,16 +65,17 @@ from PIL import (  # noqa: F401
 from featx.errors import DecodeError
 from featx.images import bounds
 from featx.images.bounds import MAX_PIXELS, TooMuchWorkError
+from featx.images.colours import to_grey_or_rgb
 from featx.images.recognition import FORMATS, oddities, png_has_end, what_it_is
 
 #: An encoded file's bytes, or pixels: uint8 of shape (height, width, 3).
 Content: TypeAlias = bytes | np.ndarray
 
+# What (width, height) is wanted of an image that has this one, upright.
+_Sizing: TypeAlias = Callable[[tuple[int, int]], tuple[int, int]]
+
 MAX_FILE_BYTES = 256 * 2**20
 RESIZE_RULE = "stretch, antialiased bilinear (Pillow); JPEG scaled by libjpeg to 5/3 of that size or more"
-
-# Width and height, in pixels, of what is converted at a time.
-_TILE = 1024
 
 # Least size of a scaled JPEG by the input size. At 3/2 the features are up to three times as far from those
 # of the whole image; at 2 hardly nearer, and 12 megapixels at 224 pixels would be reduced by 4, not by 8.
@@ -200,11 +199,44 @@ def load_image(
     height, width = input_size
     if isinstance(content, np.ndarray) and content.shape[:2] == (height, width):
         return content
-    image = _decode(content, sample_id, (width, height), notes)
-    if image.size != (width, height):
-        # Grey stays one channel until here: a third of the work, and the same pixels.
-        image = image.resize((width, height), Image.Resampling.BILINEAR)
-    return _to_rgb(image)
+    return _loaded(content, sample_id, lambda _: (width, height), notes)
+
+
+def load_within(content: Content, length: int, sample_id: str = "") -> np.ndarray:
+    """Decode an image and make it small enough, as it is to be looked at: its shape stays.
+
+    A large JPEG is scaled while it is decoded, as by `load_image`.
+
+    Parameters
+    ----------
+    content : bytes or ndarray of shape (height, width, 3), uint8
+        An encoded image, or pixels.
+    length : int
+        Of the longer side, in pixels, at most; a smaller image is not enlarged.
+    sample_id : str, default=""
+        Names the image in errors.
+
+    Returns
+    -------
+    ndarray of shape (height, width, 3), uint8
+        RGB.
+
+    Raises
+    ------
+    DecodeError
+        When the bytes are not a whole image of a supported kind.
+
+    Examples
+    --------
+    >>> load_within(reference_image("rotated.jpg"), 20).shape
+    (20, 15, 3)
+    """
+
+    def within(size: tuple[int, int]) -> tuple[int, int]:
+        scale = min(1.0, length / max(size))
+        return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+
+    return _loaded(content, sample_id, within)
 
 
 def may_be_scaled(shape: tuple[int, ...], input_size: tuple[int, int]) -> bool:
@@ -245,19 +277,25 @@ def pixels_sha256() -> str:
     return digest.hexdigest()
 
 
+def _loaded(content: Content, sample_id: str, sizing: _Sizing, notes: list[str] | None = None) -> np.ndarray:
+    image = _decode(content, sample_id, sizing, notes)
+    size = sizing(image.size)
+    if image.size != size:
+        # Grey stays one channel until here: a third of the work, and the same pixels.
+        image = image.resize(size, Image.Resampling.BILINEAR)
+    return _to_rgb(image)
+
+
 def _decode(
-    content: Content,
-    sample_id: str,
-    size: tuple[int, int] | None = None,
-    notes: list[str] | None = None,
+    content: Content, sample_id: str, sizing: _Sizing | None = None, notes: list[str] | None = None
 ) -> Image.Image:
-    """The upright image, grey or RGB: whole, or already of this (width, height) where it was scaled."""
+    """The upright image, grey or RGB: whole, or already of the size wanted where it was scaled."""
     if isinstance(content, np.ndarray):
         return Image.fromarray(content)
     if not content:
         raise DecodeError(sample_id, "empty file")
     try:
-        return _decode_bytes(content, sample_id, size, notes)
+        return _decode_bytes(content, sample_id, sizing, notes)
     except DecodeError:
         raise
     except UnidentifiedImageError:
@@ -273,7 +311,7 @@ def _decode(
 
 
 def _decode_bytes(
-    data: bytes, sample_id: str, size: tuple[int, int] | None, notes: list[str] | None
+    data: bytes, sample_id: str, sizing: _Sizing | None, notes: list[str] | None
 ) -> Image.Image:
     bounds.check_tags(data)
     image: Image.Image = Image.open(bounds.BoundedFile(data), formats=FORMATS)
@@ -282,7 +320,7 @@ def _decode_bytes(
         raise DecodeError(sample_id, f"{width} x {height} pixels are more than {MAX_PIXELS:,}")
     if isinstance(image, JpegImagePlugin.JpegImageFile):
         bounds.check_scans(image, data)
-        decoded = _decode_jpeg(image, size, len(data))
+        decoded = _decode_jpeg(image, sizing, len(data))
     else:
         decoded = _decode_whole(image, data, sample_id)
     if notes is not None:
@@ -300,21 +338,21 @@ def _decode_whole(image: Image.Image, data: bytes, sample_id: str) -> Image.Imag
         kind = "integers" if image.mode == "I" else "floats"
         raise DecodeError(sample_id, f"pixels are 32-bit {kind} without a stated range; save as 8 or 16 bit")
     # A PNG may tell its orientation after its pixels.
-    return _turned(_to_grey_or_rgb(image), _turn(image))
+    return _turned(to_grey_or_rgb(image), _turn(image))
 
 
-def _decode_jpeg(
-    image: JpegImagePlugin.JpegImageFile, size: tuple[int, int] | None, n_bytes: int
-) -> Image.Image:
+def _decode_jpeg(image: JpegImagePlugin.JpegImageFile, sizing: _Sizing | None, n_bytes: int) -> Image.Image:
     turn, whole = _turn(image), image.size
     # In one piece: what libjpeg does not get past, Pillow would copy again with every piece that it reads.
     image.decodermaxblock = n_bytes
-    drafted = None
-    if size is not None:
-        size = size[::-1] if turn in _SWAPPING_TURNS else size
+    size = drafted = None
+    if sizing is not None:
+        is_swapped = turn in _SWAPPING_TURNS
+        size = sizing(whole[::-1] if is_swapped else whole)
+        size = size[::-1] if is_swapped else size
         drafted = image.draft(None, _least_size(size))
     image.load()
-    pixels = _to_grey_or_rgb(image)
+    pixels = to_grey_or_rgb(image)
     if size is not None and drafted is not None and image.size != whole:
         # The last column and row of a scaled image may stand for fewer pixels than the others do: the
         # box ends where the whole image does.
@@ -341,56 +379,6 @@ def _turn(image: Image.Image) -> Image.Transpose | None:
 
 def _turned(image: Image.Image, turn: Image.Transpose | None) -> Image.Image:
     return image if turn is None else image.transpose(turn)
-
-
-def _to_grey_or_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I;16"):
-        return _tile_by_tile(image, "L", _upper_bits)
-    if image.has_transparency_data:
-        return _tile_by_tile(image, "RGB", _on_white)
-    if image.mode == "CMYK" and (profile := image.info.get("icc_profile")):
-        return _cmyk_by_profile(image, profile)
-    mode = "L" if image.mode in ("1", "L") else "RGB"
-    # Converting to the mode it has would copy it: a sixth of the time of a 500 x 375 JPEG.
-    return image if image.mode == mode else image.convert(mode)
-
-
-def _upper_bits(image: Image.Image) -> Image.Image:
-    values = np.asarray(image)
-    grey = (values >> 8).astype(np.uint8)
-    if (transparent := image.info.get("transparency")) is not None:
-        grey[values == transparent] = 255
-    return Image.fromarray(grey)
-
-
-def _on_white(image: Image.Image) -> Image.Image:
-    white = Image.new("RGBA", image.size, (255, 255, 255, 255))
-    return Image.alpha_composite(white, image.convert("RGBA")).convert("RGB")
-
-
-def _tile_by_tile(
-    image: Image.Image, mode: str, convert: Callable[[Image.Image], Image.Image]
-) -> Image.Image:
-    """Convert pixel by pixel, with no intermediate result of a large image as a whole."""
-    width, height = image.size
-    if width <= _TILE and height <= _TILE:
-        return convert(image)
-    converted = Image.new(mode, image.size)
-    for top in range(0, height, _TILE):
-        for left in range(0, width, _TILE):
-            box = left, top, min(left + _TILE, width), min(top + _TILE, height)
-            converted.paste(convert(image.crop(box)), box)
-    return converted
-
-
-def _cmyk_by_profile(image: Image.Image, profile: bytes) -> Image.Image:
-    try:
-        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-        converted = ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
-    except (ImageCms.PyCMSError, OSError):
-        # A broken profile leaves the plain formula, as for a file that has none.
-        return image.convert("RGB")
-    return converted or image.convert("RGB")
 
 
 def _to_rgb(image: Image.Image) -> np.ndarray:

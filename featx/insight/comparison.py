@@ -14,6 +14,12 @@ of one sample give McNemar's figure again.
 
 Both compare these two heads as they are fitted. They say nothing of the ways by which they were fitted:
 another training part would give other heads.
+
+A test that finds nothing does not say that the heads are equal. What it could have found is said beside
+it: of samples on which the heads disagree as often as here, the difference that such a test finds four
+times in five, by the normal approximation (Miettinen, Biometrics 24, 1968; Connor, Biometrics 43, 1987, who
+takes a little less). It is a property of the samples, and not of the difference that was seen, which would
+only tell the p-value over again (Hoenig and Heisey, The American Statistician 55, 2001).
 """
 
 from __future__ import annotations
@@ -23,7 +29,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from scipy.stats import binom, binomtest
+from scipy.stats import binom, binomtest, norm
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
@@ -31,9 +37,12 @@ from featx.checks import check_positive, check_seed, explain
 from featx.errors import HeadError
 from featx.insight.answers import Answers, answers_of
 from featx.insight.metrics import CONFIDENCE, Interval, Metrics, bootstrap, interval, metrics_of
+from featx.views import group_views
 
 MCNEMAR = "McNemar's exact test"
 SIGN_FLIP = "exact sign-flip test of whole groups"
+
+_POWER = 0.8
 
 # Of each metric: how it is called, and whether less of it is better.
 _METRICS = {
@@ -75,10 +84,16 @@ class Comparison:
         None where every sample is by itself.
     n_both_right, n_only_a_right, n_only_b_right, n_both_wrong : int
         Samples.
+    only_a_right, only_b_right, both_wrong_differently : tuple of int
+        Which samples those are, and which ones both take for a class that is not theirs, but not for the
+        same: indices of rows, of an image with several views the first one's.
     test : str
         McNemar's exact test or, where samples come in groups, the exact sign-flip test of whole groups.
     p_value : float
         How often heads of equal accuracy would differ as much in it, or more, two-sided.
+    detectable : float or None
+        The difference in accuracy that the test finds four times in five. None for heads that never
+        disagree.
     accuracy, balanced_accuracy : Difference
     roc_auc : Difference or None
         None where a head does not rank the samples, or the samples lack a class.
@@ -92,8 +107,12 @@ class Comparison:
     n_only_a_right: int
     n_only_b_right: int
     n_both_wrong: int
+    only_a_right: tuple[int, ...]
+    only_b_right: tuple[int, ...]
+    both_wrong_differently: tuple[int, ...]
     test: str
     p_value: float
+    detectable: float | None
     accuracy: Difference
     balanced_accuracy: Difference
     roc_auc: Difference | None
@@ -106,25 +125,40 @@ class Comparison:
         The test decides, at 5 %, and so accuracy. Other metrics whose interval leaves 0 out are named
         after it, and may speak for the other head.
         """
+        return self.describe()
+
+    def describe(self, a: str = "a", b: str = "b") -> str:
+        """The verdict with names in place of a and b.
+
+        Parameters
+        ----------
+        a, b : str
+
+        Returns
+        -------
+        str
+        """
         accuracy = self.accuracy
-        better = "a" if accuracy.difference > 0 else "b"
+        figures = (
+            f"accuracy {accuracy.a:.3f} of {a}, {accuracy.b:.3f} of {b}; {self.test}, p = {self.p_value:.2g}"
+        )
         if self.p_value < 1 - CONFIDENCE:
-            verdict = f"{better} is better"
+            verdict = f"{a if accuracy.difference > 0 else b} is better"
         else:
             verdict = "the data cannot tell which is better"
-        figures = (
-            f"accuracy {accuracy.a:.3f} of a, {accuracy.b:.3f} of b; {self.test}, p = {self.p_value:.2g}"
-        )
-        return "; ".join([f"{verdict} ({figures})", *self._others()])
+            if self.detectable is not None:
+                points = f"{100 * self.detectable:.1f} points"
+                figures += f"; a difference of {points} would be found 4 times in 5"
+        return "; ".join([f"{verdict} ({figures})", *self._others(a, b)])
 
-    def _others(self) -> list[str]:
+    def _others(self, a: str, b: str) -> list[str]:
         """What the intervals of the metrics say that the test is not about."""
         found = []
         for name in ("balanced_accuracy", "roc_auc", "log_loss"):
             metric, (title, is_less_better) = getattr(self, name), _METRICS[name]
             if metric is None or metric.difference_ci[0] <= 0 <= metric.difference_ci[1]:
                 continue
-            better = "a" if (metric.difference > 0) != is_less_better else "b"
+            better = a if (metric.difference > 0) != is_less_better else b
             # The signs say who is better already.
             low, high = sorted(map(abs, metric.difference_ci))
             by = f"{abs(metric.difference):.2g}, 95 % interval {low:.2g} to {high:.2g}"
@@ -198,18 +232,46 @@ def compare(
     X_b = _features_of_b(b, X, X_b)
     check_consistent_length(X, X_b)
     of_a, of_b = answers_of(a, X, y, groups, images), answers_of(b, X_b, y, groups, images)
+    rows = np.arange(len(of_a.codes)) if images is None else group_views(images).first_rows
+    return compare_answers(of_a, of_b, rows=rows, n_resamples=n_resamples, random_state=random_state)
+
+
+def compare_answers(
+    of_a: Answers, of_b: Answers, *, rows: np.ndarray, n_resamples: int = 1000, random_state: int = 0
+) -> Comparison:
+    """Compare what two heads answered on the same samples.
+
+    Parameters
+    ----------
+    of_a, of_b : Answers
+        Of the same samples, with one code for each class in both.
+    rows : ndarray of int, shape (n_samples,)
+        By which the comparison names the samples.
+    n_resamples : int, default=1000
+    random_state : int, default=0
+
+    Returns
+    -------
+    Comparison
+    """
     is_right_a, is_right_b = of_a.predicted == of_a.codes, of_b.predicted == of_b.codes
     members = _members(of_a.groups)
-    test, p_value = _test(is_right_a, is_right_b, members)
+    differences = _summed(is_right_a.astype(int) - is_right_b, members)
+    only_a, only_b = is_right_a & ~is_right_b, ~is_right_a & is_right_b
+    is_wrong = ~is_right_a & ~is_right_b
     return Comparison(
         n_samples=len(of_a.codes),
         n_groups=None if members is None else int(members.max()) + 1,
         n_both_right=int((is_right_a & is_right_b).sum()),
-        n_only_a_right=int((is_right_a & ~is_right_b).sum()),
-        n_only_b_right=int((~is_right_a & is_right_b).sum()),
-        n_both_wrong=int((~is_right_a & ~is_right_b).sum()),
-        test=test,
-        p_value=p_value,
+        n_only_a_right=int(only_a.sum()),
+        n_only_b_right=int(only_b.sum()),
+        n_both_wrong=int(is_wrong.sum()),
+        only_a_right=tuple(rows[only_a].tolist()),
+        only_b_right=tuple(rows[only_b].tolist()),
+        both_wrong_differently=tuple(rows[is_wrong & (of_a.predicted != of_b.predicted)].tolist()),
+        test=MCNEMAR if members is None else SIGN_FLIP,
+        p_value=sign_flip_p_value(differences) if members is not None else _mcnemar_p_value(differences),
+        detectable=_detectable(differences, len(of_a.codes)),
         **_differences(of_a, of_b, n_resamples, random_state),
     )
 
@@ -248,15 +310,24 @@ def _members(groups: np.ndarray | None) -> np.ndarray | None:
 # ------------------------------------------------------------------------------------------ the test
 
 
-def _test(is_right_a: np.ndarray, is_right_b: np.ndarray, members: np.ndarray | None) -> tuple[str, float]:
-    differences = is_right_a.astype(int) - is_right_b
-    if members is not None:
-        sums = np.bincount(members, weights=differences).astype(int)
-        return SIGN_FLIP, sign_flip_p_value(sums)
+def _summed(differences: np.ndarray, members: np.ndarray | None) -> np.ndarray:
+    """Those of each group, where samples come in groups."""
+    if members is None:
+        return differences
+    return np.bincount(members, weights=differences).astype(int)
+
+
+def _mcnemar_p_value(differences: np.ndarray) -> float:
     n_discordant = int(np.abs(differences).sum())
     # Heads that agree everywhere leave nothing to toss for.
-    p_value = binomtest(int((differences > 0).sum()), n_discordant).pvalue if n_discordant else 1.0
-    return MCNEMAR, float(p_value)
+    return float(binomtest(int((differences > 0).sum()), n_discordant).pvalue) if n_discordant else 1.0
+
+
+def _detectable(differences: np.ndarray, n_samples: int) -> float | None:
+    deviation = np.sqrt((differences.astype(float) ** 2).sum()) / n_samples
+    quantiles = norm.ppf((1 + CONFIDENCE) / 2) + norm.ppf(_POWER)
+    # Few disagreements leave the approximation, and no difference is above 1.
+    return min(1.0, float(quantiles * deviation)) if deviation else None
 
 
 def sign_flip_p_value(differences: np.ndarray) -> float:

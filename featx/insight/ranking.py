@@ -8,17 +8,16 @@ the mean rank has no weights that could be tuned to one of them.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import numpy as np
 from scipy.stats import rankdata
-from sklearn.utils.multiclass import type_of_target
 
 from featx.checks import check_positive, check_seed, explain
 from featx.errors import HeadError
+from featx.insight.labelled import check_classes, check_features, coded_classes, coded_groups
 from featx.insight.separability import (
     Spectrum,
     centroid_accuracy,
@@ -27,10 +26,6 @@ from featx.insight.separability import (
     ridge_scores,
     standardise,
 )
-
-_N_SHOWN = 5
-_ROWS_AT_ONCE = 4096
-_KINDS_OF_CLASSES = ("binary", "multiclass")
 
 
 @dataclass(frozen=True)
@@ -147,16 +142,16 @@ def rank_features(
     check_seed("random_state", random_state, HeadError)
     if not feature_sets:
         raise HeadError(explain("no feature sets", "one or more", "pass a mapping of names to arrays"))
-    classes, codes = _coded_classes(y)
-    members = _coded_groups(groups, len(codes))
-    _check_classes(codes, members, classes)
+    classes, codes = coded_classes(y)
+    members = coded_groups(groups, len(codes))
+    check_classes(codes, members, classes)
     n_rows = len(codes)
     rows = _sample_rows(codes, members, n_samples, random_state)
     # A sample has codes of its own, without gaps.
     codes, members = (np.unique(part[rows], return_inverse=True)[1] for part in (codes, members))
     found = {}
     for name, X in feature_sets.items():
-        checked = _check_features(str(name), X, n_rows)
+        checked = check_features(str(name), X, n_rows)
         found[str(name)] = _measure(checked[rows], codes, members), checked.shape[1]
     return _ordered(found, len(rows))
 
@@ -218,73 +213,3 @@ def _sample_rows(codes: np.ndarray, members: np.ndarray, n_samples: int, random_
         of_class = np.unique(place[members[codes == label]])
         is_taken[order[of_class[:2]]] = True
     return np.flatnonzero(is_taken[members])
-
-
-# -------------------------------------------------------------------------------------------- the checks
-
-
-def _coded_classes(y: Sequence[Any] | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    try:
-        labels = np.asarray(y)
-        with warnings.catch_warnings():
-            # Many classes for few samples are refused later on, and labels that are not finite here.
-            warnings.simplefilter("ignore")
-            kind = type_of_target(labels, input_name="y")
-    except ValueError as error:
-        raise HeadError(f"the labels cannot be used: {error}") from error
-    if labels.ndim != 1 or kind not in _KINDS_OF_CLASSES:
-        received = f"labels of shape {labels.shape}, {kind}"
-        raise HeadError(explain(received, "one class a sample", "pass integers or names"))
-    classes, codes = np.unique(labels, return_inverse=True)
-    return classes, codes
-
-
-def _coded_groups(groups: Sequence[Any] | np.ndarray | None, n_samples: int) -> np.ndarray:
-    if groups is None:
-        return np.arange(n_samples)
-    if len(groups) != n_samples:
-        raise HeadError(explain(f"{len(groups)} groups for {n_samples} labels", "one a sample", "align them"))
-    members: np.ndarray = np.unique(np.asarray(groups), return_inverse=True)[1]
-    return members
-
-
-def _check_classes(codes: np.ndarray, members: np.ndarray, names: np.ndarray) -> None:
-    if len(names) < 2:
-        received = f"one class only ({', '.join(map(str, names))})" if len(names) else "no labels"
-        raise HeadError(explain(received, "two classes or more", "add samples of another class"))
-    cells = np.unique([codes, members], axis=1)[0]
-    alone = np.flatnonzero(np.bincount(cells) < 2)
-    if len(alone):
-        name, n_samples = names[alone[0]], int((codes == alone[0]).sum())
-        in_group = " in one group" if n_samples > 1 else ""
-        received = f"the class {name} with {n_samples} sample{'s' * (n_samples > 1)}{in_group}"
-        unit = "groups" if in_group else "samples"
-        raise HeadError(explain(received, f"2 {unit} or more of each class", "add some, or drop the class"))
-
-
-def _check_features(name: str, X: np.ndarray, n_samples: int) -> np.ndarray:
-    X = np.asarray(X)
-    if X.ndim != 2 or X.shape[1] < 1 or X.dtype.kind not in "fiu":
-        received = f"{name} with shape {X.shape} and type {X.dtype}"
-        raise HeadError(explain(received, "numbers of shape (n_samples, n_features)", "convert them"))
-    if len(X) != n_samples:
-        received = f"{name} with {len(X)} rows for {n_samples} labels"
-        raise HeadError(explain(received, "one a sample", "align them"))
-    bad = [row for start in range(0, n_samples, _ROWS_AT_ONCE) for row in _rows_not_finite(X, start)]
-    if bad:
-        received = f"{name} with values that are not finite in {_listed(bad)}"
-        raise HeadError(explain(received, "numbers within float32", "extract these samples anew"))
-    return X
-
-
-def _rows_not_finite(X: np.ndarray, start: int) -> list[int]:
-    # In float32, where everything is computed.
-    with np.errstate(over="ignore"):
-        block = X[start : start + _ROWS_AT_ONCE].astype(np.float32, copy=False)
-    return (np.flatnonzero(~np.isfinite(block).all(axis=1)) + start).tolist()
-
-
-def _listed(rows: Sequence[int]) -> str:
-    shown = ", ".join(map(str, rows[:_N_SHOWN]))
-    more = f" and {len(rows) - _N_SHOWN} more" if len(rows) > _N_SHOWN else ""
-    return f"row{'s' * (len(rows) > 1)} {shown}{more}"

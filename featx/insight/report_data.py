@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
+
+from featx.insight.findings import Audit
+from featx.insight.markup import Markup
 
 #: Of every picture in a report; browsers read it, and it is smaller than JPEG.
 PICTURE_TYPE = "image/webp"
@@ -72,3 +76,37 @@ class ReportSamples:
     pictures: Pictures | None = None
     n_total: int = 0
     notes: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class ReportParts:
+    """All that a report is made of, by the names of `write_report`; None is a part that is not shown."""
+
+    title: str
+    evaluation: Any = None
+    search: Any = None
+    audit: Audit | None = None
+    samples: ReportSamples | None = None
+    comparison: Any = None
+    learning: Any = None
+    few_shot: Any = None
+    history: Mapping[str, Sequence[float]] | None = None
+    provenance: Mapping[str, Any] | None = None
+    projection: str = "pca"
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the page, with its place in the contents.
+
+    Attributes
+    ----------
+    key : str
+        Its address in the page.
+    title : str
+    body : Markup
+    """
+
+    key: str
+    title: str
+    body: Markup

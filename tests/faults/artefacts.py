@@ -26,7 +26,7 @@ from featx.files import atomic_write, sha256_hex
 from featx.folders import atomic_folder
 from featx.heads.cells import Cell
 from featx.heads.journal import Journal
-from featx.insight.report import plot_history
+from featx.insight.plots import plot_history
 from featx.jobs import Predictions
 from featx.models.checkpoints import Checkpoint
 

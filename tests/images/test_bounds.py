@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from featx.errors import DecodeError
-from featx.images import bounds, decoding
+from featx.images import bounds, colours
 from featx.images.decoding import decode_image, load_image
 from tests.contracts import time_limit
 from tests.images.builders import (
@@ -162,7 +162,7 @@ def test_an_image_converted_in_tiles_is_that_converted_whole(mode, length, monke
         transparency = {"transparency": grey[mode]} if mode in grey else {}
     data = encode(image, "PNG", **transparency)
     whole = decode_image(data)
-    monkeypatch.setattr(decoding, "_TILE", length)
+    monkeypatch.setattr(colours, "_TILE", length)
     np.testing.assert_array_equal(decode_image(data), whole)
 
 

@@ -21,6 +21,7 @@ from featx.images.decoding import (
     content_sha256,
     decode_image,
     load_image,
+    load_within,
     pixels_sha256,
     reference_image,
 )
@@ -685,3 +686,21 @@ def test_the_digest_of_the_decoder_covers_every_scale(scales):
 )
 def test_each_reference_image_is_of_the_kind_it_stands_for(name, rule):
     assert rule(Image.open(io.BytesIO(reference_image(name))))
+
+
+@pytest.mark.parametrize("size", [(1000, 20), (20, 1000), (40, 30), (640, 480), (1, 900)])
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_an_image_within_a_length_keeps_its_shape_and_is_never_enlarged(size, orientation):
+    data = encode(np.zeros((size[1], size[0], 3), np.uint8), "JPEG", exif=with_orientation(orientation))
+    whole = decode_image(data).shape[:2]
+    within = load_within(data, 60).shape[:2]
+    scale = min(1, 60 / max(whole))
+    assert within == tuple(max(1, round(length * scale)) for length in whole)
+
+
+def test_a_large_jpeg_within_a_length_is_what_it_is_whole_made_small():
+    photo = load_sample_image("china.jpg")
+    data = encode(photo, "JPEG", quality=95)
+    whole = np.asarray(Image.fromarray(decode_image(data)).resize((64, 43), Image.Resampling.BILINEAR))
+    difference = np.abs(load_within(data, 64).astype(int) - whole)
+    assert difference.mean() < 1.5

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from featx.errors import MissingPackageError, StoreError
-from featx.insight.report import plot_history
+from featx.insight.plots import plot_history
 
 HISTORY = {
     "loss": [0.7, 0.5, 0.4],

@@ -1,0 +1,197 @@
+"""Images unlike all others, and images unlike those that a head learns from.
+
+A sample is as odd as it is far from its k-th nearest neighbour (S. Ramaswamy et al., *Efficient algorithms
+for mining outliers from large data sets*, SIGMOD 2000), the last of those that were looked for: a handful of
+like images, such as a few frames of noise, are near to each other, and hide one another from measures that
+compare with the nearest few, as the local outlier factor does. The logarithms of these distances are set
+against the bulk of the samples by their median and upper quartile (B. Efron, JASA 99, 2004), as a normal
+distribution, and Benjamini and Hochberg's rule keeps the share of false alarms among what is found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import false_discovery_control, norm
+
+from featx.checks import explain
+from featx.errors import HeadError
+from featx.insight.neighbors import Neighbors, neighbors_among
+
+# Fewer samples have no bulk to speak of.
+_LEAST_SAMPLES = 10
+# What float32 tells from 0, between rows of length 1.
+_LEAST_DISTANCE = 1e-6
+# Enough for a median and a quartile; each costs as much as a sample that is asked about.
+_REFERENCES_COMPARED = 4_000
+
+
+@dataclass(frozen=True)
+class Outliers:
+    """Samples that lie far from the others.
+
+    Attributes
+    ----------
+    scores : ndarray of shape (n_samples,), float
+        How far each is, in deviations of the bulk; 0 where nothing can be said.
+    ratios : ndarray of shape (n_samples,), float
+        The distance as a multiple of the median one.
+    rows : ndarray of shape (n_found,), int
+        Those that chance does not explain, the highest score first.
+    thresholds : dict of str to float
+        What was calibrated: ``median`` distance, ``deviation`` of its logarithm, the least ``score`` that
+        is found, ``false_discovery_rate``, and ``expected_false``, the false alarms to expect among the
+        found. Empty where there are too few samples, or all are alike.
+    """
+
+    scores: np.ndarray
+    ratios: np.ndarray
+    rows: np.ndarray
+    thresholds: dict[str, float]
+
+    def reason(self, row: int) -> str:
+        """Why a sample is found, in words."""
+        return f"{self.ratios[row]:.1f} times as far from its neighbours as usual"
+
+
+def outliers(
+    neighbors: Neighbors,
+    *,
+    X: np.ndarray | None = None,
+    sets: Sequence[np.ndarray] = (),
+    false_discovery_rate: float = 0.05,
+) -> Outliers:
+    """Samples that lie farther from their neighbours than the bulk does.
+
+    Parameters
+    ----------
+    neighbors : Neighbors
+        Of all samples.
+    X : ndarray of shape (n_samples, n_features), optional
+        The features, for ``sets``.
+    sets : sequence of ndarray of int, optional
+        Rows that are copies of each other. With ``X``, a set of more copies than there are neighbours is
+        measured against the other samples, so that copies do not hide that they are odd; smaller sets
+        cannot hide it.
+    false_discovery_rate : float, default=0.05
+        Expected share of false alarms among what is found.
+
+    Returns
+    -------
+    Outliers
+        Nothing where there are fewer than 10 samples, or all are alike.
+
+    Raises
+    ------
+    HeadError
+        When the rate is none.
+
+    Examples
+    --------
+    >>> from featx.insight.neighbors import nearest_neighbors
+    >>> X = np.random.default_rng(0).normal(size=(200, 8)) + 5
+    >>> X[7] *= -1
+    >>> found = outliers(nearest_neighbors(X))
+    >>> int(found.rows[0]), found.reason(7)
+    (7, '22.7 times as far from its neighbours as usual')
+    """
+    _check_rate(false_discovery_rate)
+    n_samples, n_neighbors = neighbors.indices.shape
+    if n_samples < _LEAST_SAMPLES:
+        return _nothing(n_samples)
+    distances = neighbors.distances[:, -1].astype(np.float64)
+    for rows in sets:
+        if X is not None and n_neighbors < len(rows) < n_samples:
+            others = np.delete(X, rows, axis=0)
+            distances[rows] = neighbors_among(X[rows[:1]], others, n_neighbors).distances[0, -1]
+    return _judged(distances, distances, false_discovery_rate)
+
+
+def out_of_distribution(
+    X: np.ndarray,
+    is_reference: np.ndarray,
+    *,
+    n_neighbors: int = 20,
+    memory_gb: float = 1.0,
+    false_discovery_rate: float = 0.05,
+) -> Outliers:
+    """Samples that lie farther from a reference, such as the training part, than its own samples do.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_samples, n_features)
+    is_reference : ndarray of shape (n_samples,), bool
+    n_neighbors : int, default=20
+        The distance to the last of them counts.
+    memory_gb : float, default=1.0
+    false_discovery_rate : float, default=0.05
+        Expected share of false alarms among what is found.
+
+    Returns
+    -------
+    Outliers
+        References have the score 0. Nothing where there are fewer than 10 references, or all are alike.
+
+    Raises
+    ------
+    HeadError
+        When features are not finite, or a parameter makes no sense.
+
+    Examples
+    --------
+    >>> X = np.random.default_rng(0).normal(size=(200, 8)) + 5
+    >>> X[150] *= -1
+    >>> out_of_distribution(X, np.arange(200) < 100).rows
+    array([150])
+    """
+    _check_rate(false_discovery_rate)
+    is_reference = np.asarray(is_reference, bool)
+    references, queries = np.flatnonzero(is_reference), np.flatnonzero(~is_reference)
+    if len(references) < _LEAST_SAMPLES or not len(queries):
+        return _nothing(len(X))
+    n_neighbors = min(n_neighbors, len(references) - 1)
+    X_reference = X[references]
+    compared = np.unique(np.linspace(0, len(references) - 1, _REFERENCES_COMPARED).astype(int))
+    # A reference is its own nearest neighbour, or a copy of it is.
+    among = neighbors_among(X_reference[compared], X_reference, n_neighbors + 1, memory_gb=memory_gb)
+    asked = neighbors_among(X[queries], X_reference, n_neighbors, memory_gb=memory_gb)
+    judged = _judged(asked.distances[:, -1], among.distances[:, -1], false_discovery_rate)
+    scores, ratios = np.zeros(len(X)), np.ones(len(X))
+    scores[queries], ratios[queries] = judged.scores, judged.ratios
+    return Outliers(scores, ratios, queries[judged.rows], judged.thresholds)
+
+
+def _check_rate(rate: float) -> None:
+    if not 0 < rate < 1:
+        received = f"false_discovery_rate={rate!r}"
+        raise HeadError(explain(received, "a share between 0 and 1", "pass 0.05"))
+
+
+def _nothing(n_samples: int) -> Outliers:
+    return Outliers(np.zeros(n_samples), np.ones(n_samples), np.zeros(0, np.intp), {})
+
+
+def _judged(distances: np.ndarray, of_bulk: np.ndarray, false_discovery_rate: float) -> Outliers:
+    """Distances set against the bulk's, which may be the same."""
+    logs, bulk = (
+        np.log(np.maximum(values, _LEAST_DISTANCE, dtype=np.float64)) for values in (distances, of_bulk)
+    )
+    median, upper = np.quantile(bulk, [0.5, 0.75])
+    deviation = float((upper - median) / norm.ppf(0.75))
+    if deviation <= 0:
+        return _nothing(len(distances))
+    scores = (logs - median) / deviation
+    is_found = false_discovery_control(norm.sf(scores)) <= false_discovery_rate
+    rows = np.flatnonzero(is_found)
+    rows = rows[np.argsort(-scores[rows], kind="stable")]
+    thresholds = {
+        "median": float(np.exp(median)),
+        "deviation": deviation,
+        "false_discovery_rate": false_discovery_rate,
+        "expected_false": false_discovery_rate * len(rows),
+    }
+    if len(rows):
+        thresholds["score"] = float(scores[rows[-1]])
+    return Outliers(scores, np.exp(logs - median), rows, thresholds)

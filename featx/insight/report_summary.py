@@ -1,0 +1,286 @@
+"""A report's first words: what was tried, what is best, how good it is, and what to be wary of."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from scipy.stats import t as student
+
+from featx.insight.findings import KINDS, Audit
+from featx.insight.markup import Child, Markup, element, escape, named
+from featx.insight.report_data import ReportParts, ReportSamples, Section
+from featx.insight.report_tables import count, number, p_value, percent, span
+
+# A share of sizes below which a class is called small.
+_SURE = 0.05
+
+
+def summary(parts: ReportParts) -> Section:
+    """The summary; it says only what the parts that there are can say."""
+    topics = {
+        "What was tried": _of_search(parts.search),
+        "How good it is": _of_evaluation(parts.evaluation),
+        "What it confuses": _of_mistakes(parts.evaluation),
+        "Two heads": _of_comparison(parts.comparison),
+        "More labels": _of_learning(parts.learning),
+        "What to be wary of": _of_audit(parts.audit),
+        "What is shown": _of_samples(parts.samples),
+    }
+    said = {topic: list(sentences) for topic, sentences in topics.items()}
+    told = [
+        element("div", element("dt", topic), element("dd", [element("p", one) for one in sentences]))
+        for topic, sentences in said.items()
+        if sentences
+    ]
+    if not told:
+        told = [element("p", "Nothing was evaluated, searched or audited: there is nothing to report.")]
+    body = [_tiles(parts), element("dl" if any(said.values()) else "div", told, class_="summary")]
+    return Section("summary", "Summary", escape(body))
+
+
+def _strong(*children: Child) -> Markup:
+    return element("strong", *children)
+
+
+def _sentence(*children: Child) -> Markup:
+    return escape(children)
+
+
+# ---------------------------------------------------------------------------------------- tiles
+
+
+def _tiles(parts: ReportParts) -> Markup | None:
+    tiles: list[tuple[str, str, str]] = []
+    evaluation = parts.evaluation
+    if evaluation is not None:
+        tiles.append((percent(evaluation.accuracy), "accuracy", span(evaluation.accuracy_ci, percent)))
+        if evaluation.roc_auc is not None:
+            tiles.append((number(evaluation.roc_auc), "ROC AUC", span(evaluation.roc_auc_ci)))
+        tiles.append(
+            (
+                f"{evaluation.n_samples:,}",
+                "samples judged",
+                count(len(evaluation.class_names), "class", "classes"),
+            )
+        )
+    if parts.audit is not None:
+        n_findings = sum(finding.kind != "class_balance" for finding in parts.audit.findings)
+        note = f"in {count(parts.audit.n_audited, 'sample')}"
+        tiles.append(
+            (f"{n_findings:,}", "finding of the audit" if n_findings == 1 else "findings of the audit", note)
+        )
+    if not tiles:
+        return None
+    shown = [
+        element("div", element("dt", label), element("dd", value, element("span", note, class_="interval")))
+        for value, label, note in tiles
+    ]
+    return element("dl", shown, class_="tiles")
+
+
+# ------------------------------------------------------------------------------------ the search
+
+
+def _of_search(search: Any) -> Iterator[Markup]:
+    if search is None:
+        return
+    candidates = search.leaderboard()
+    heads = list(dict.fromkeys(candidate["head"] for candidate in candidates))
+    n_features = len({candidate["features"] for candidate in candidates})
+    sets = f" on {count(n_features, 'feature set')}" if n_features > 1 else ""
+    folds = getattr(search, "n_splits_", None)
+    judged = f", each scored on the same {count(folds, 'fold')}" if folds else ""
+    yield _sentence(
+        f"{count(len(candidates), 'candidate')} of {count(len(heads), 'head')} were tried{sets}{judged}."
+    )
+    best = candidates[0]
+    score = f"a mean {score_name(search)} of {number(best['mean_test_score'])}"
+    yield _sentence(
+        "The best is ", _strong(head_name(best["head"])), parameters_of(best),
+        f" with {score} over the folds",
+        ", which is a little too good, being the best of many.",
+    )  # fmt: skip
+    yield from _of_next_best(search, candidates)
+
+
+def score_name(search: Any) -> str:
+    """What the candidates are ranked by, in words."""
+    scoring = getattr(search, "scoring", None)
+    return scoring.replace("_", " ") if isinstance(scoring, str) else "score"
+
+
+def head_name(name: str) -> Markup:
+    """A head's name as words."""
+    return named(name.replace("_", " "))
+
+
+def parameters_of(candidate: dict[str, Any]) -> Markup:
+    """A candidate's parameters in brackets, or nothing."""
+    shown = [
+        f"{name.rpartition('__')[2]} {value:.4g}"
+        if isinstance(value, float)
+        else f"{name.rpartition('__')[2]} {value}"
+        for name, value in candidate["params"].items()
+    ]
+    return _sentence(" (", named(", ".join(shown)), ")") if shown else Markup()
+
+
+def _of_next_best(search: Any, candidates: list[dict[str, Any]]) -> Iterator[Markup]:
+    """Whether the best is told apart from the best of another head or feature set."""
+    best = candidates[0]
+    others = [c for c in candidates if (c["head"], c["features"]) != (best["head"], best["features"])]
+    if not others or not math.isfinite(others[0]["mean_test_score"]):
+        return
+    other = others[0]
+    where = _sentence(" on ", named(other["features"])) if other["features"] != best["features"] else ""
+    follows = ["Next comes ", head_name(other["head"]), where, f" with {number(other['mean_test_score'])}"]
+    p = folds_p_value(search, best, other)
+    if p is None:
+        yield _sentence(*follows, ".")
+    elif p < _SURE:
+        yield _sentence(*follows, f"; the folds tell the two apart (p = {p_value(p)}).")
+    else:
+        yield _sentence(
+            *follows, "; the folds ", _strong("cannot tell the two apart"), f" (p = {p_value(p)})."
+        )
+
+
+def folds_p_value(search: Any, a: dict[str, Any], b: dict[str, Any]) -> float | None:
+    """How often equal candidates would differ as much over the folds, or more, two-sided.
+
+    Folds share their training samples, so their differences vary less than they would on new data; the
+    variance is corrected for it (Nadeau and Bengio, Machine Learning 52, 2003, section 3).
+
+    Returns
+    -------
+    float or None
+        None where the scores of the folds are not known.
+    """
+    results = getattr(search, "cv_results_", None)
+    if results is None:
+        return None
+    scores = [_fold_scores(results, candidate) for candidate in (a, b)]
+    if scores[0] is None or scores[1] is None:
+        return None
+    differences = scores[0] - scores[1]
+    n_splits = len(differences)
+    if n_splits < 2 or not np.isfinite(differences).all():
+        return None
+    variance = float(differences.var(ddof=1))
+    n_folds = max(2, n_splits // (getattr(search, "n_repeats", None) or 1))
+    spread = math.sqrt((1 / n_splits + 1 / (n_folds - 1)) * variance)
+    if spread == 0:
+        return 1.0 if differences.mean() == 0 else 0.0
+    return float(2 * student.sf(abs(differences.mean()) / spread, n_splits - 1))
+
+
+def _fold_scores(results: Any, candidate: dict[str, Any]) -> np.ndarray | None:
+    for index, params in enumerate(results["params"]):
+        is_it = (results["head"][index], results["features"][index]) == (
+            candidate["head"],
+            candidate["features"],
+        )
+        if is_it and params == candidate["params"]:
+            names = [name for name in results if name.startswith("split") and "_test_" in name]
+            # Of several scores, those of the one that ranks.
+            scorers = {name.partition("_test_")[2] for name in names}
+            for scorer in sorted(scorers):
+                scores = np.array(
+                    [results[name][index] for name in names if name.partition("_test_")[2] == scorer]
+                )
+                if np.isclose(scores.mean(), candidate["mean_test_score"], equal_nan=True):
+                    return scores
+    return None
+
+
+# -------------------------------------------------------------------------------- the evaluation
+
+
+def _of_evaluation(evaluation: Any) -> Iterator[Markup]:
+    if evaluation is None:
+        return
+    counts = np.array(evaluation.confusion_matrix)
+    majority = counts.sum(axis=1).max() / max(1, counts.sum())
+    yield _sentence(
+        f"On {count(evaluation.n_samples, 'sample')} that it was not fitted on, it is right ",
+        "for ", _strong(percent(evaluation.accuracy)),
+        f" (95\u00a0% interval {span(evaluation.accuracy_ci, percent)})",
+        f"; always answering the most frequent class would be right for {percent(majority)}.",
+    )  # fmt: skip
+    if evaluation.ece is not None:
+        yield _sentence(
+            f"Its confidence is off by {percent(evaluation.ece)} on average (expected calibration error)."
+        )
+
+
+def _of_mistakes(evaluation: Any) -> Iterator[Markup]:
+    if evaluation is None:
+        return
+    counts = np.array(evaluation.confusion_matrix)
+    names = evaluation.class_names
+    mistakes = confusions(evaluation)
+    if not mistakes:
+        yield _sentence("It makes no mistake on these samples.")
+        return
+    told: list[Child] = []
+    for true, predicted, n in mistakes[:2]:
+        told += [", and " if told else "", named(names[true]), " for ", named(names[predicted])]
+        told += [f" ({n:,} of {counts[true].sum():,})"]
+    yield _sentence("Most often it takes ", *told, ".")
+
+
+def confusions(evaluation: Any) -> list[tuple[int, int, int]]:
+    """Pairs of true and predicted class that are confused, with how often, most often first."""
+    counts = np.array(evaluation.confusion_matrix)
+    np.fill_diagonal(counts, 0)
+    found = [
+        (int(true), int(predicted), int(counts[true, predicted])) for true, predicted in np.argwhere(counts)
+    ]
+    return sorted(found, key=lambda one: (-one[2], one[0], one[1]))
+
+
+# ------------------------------------------------------------------------------------- the rest
+
+
+def _of_comparison(comparison: Any) -> Iterator[Markup]:
+    if comparison is not None:
+        yield _sentence(f"{comparison.verdict[:1].upper()}{comparison.verdict[1:]}", ".")
+
+
+def _of_learning(learning: Any) -> Iterator[Markup]:
+    verdict = getattr(learning, "verdict", None)
+    if verdict:
+        yield _sentence(f"{verdict[:1].upper()}{verdict[1:]}.")
+
+
+def _of_audit(audit: Audit | None) -> Iterator[Markup]:
+    if audit is None:
+        return
+    across = {
+        place: sum(place in finding.across for finding in audit.findings) for place in ("parts", "labels")
+    }
+    if across["parts"]:
+        sets = count(across["parts"], "set")
+        yield _sentence(
+            _strong("The test part leaks: "),
+            f"{sets} of duplicates stand in several parts, so scores on it flatter.",
+        )
+    if across["labels"]:
+        yield _sentence(f"{count(across['labels'], 'set')} of duplicates carry several labels.")
+    counts = {kind: n for kind, n in audit.counts().items() if n and kind != "class_balance"}
+    if not counts:
+        yield _sentence("The audit found nothing to warn of.")
+        return
+    listed = ", ".join(f"{KINDS[kind].title} ({n:,})" for kind, n in counts.items())
+    yield _sentence(f"The audit found {listed}.")
+
+
+def _of_samples(samples: ReportSamples | None) -> Iterator[Markup]:
+    if samples is None:
+        return
+    if samples.n_total > len(samples.sample_ids):
+        shown = f"{len(samples.sample_ids):,} of {samples.n_total:,}"
+        yield _sentence(f"Map, galleries and sample table show {shown} samples, drawn at random.")

@@ -1,0 +1,267 @@
+"""The jobs behind ``--report``: one self-contained HTML file of a search, of an evaluation, of a comparison.
+
+They put together what `featx.write_report` takes: the samples with their pictures, an audit, and where it all
+comes from. A report includes an audit: it is a matter of seconds, and suspected labels and leaks are what a
+score is best read beside.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+
+from featx import __version__
+from featx.comparison_jobs import ModelComparison
+from featx.errors import HeadError
+from featx.features.combination import Combination, combine_features
+from featx.features.feature_set import FeatureSet
+from featx.files import StrPath
+from featx.heads.persistence import ModelFile
+from featx.images.base import UNLABELLED
+from featx.images.sources import as_source
+from featx.insight.audit import audit_features
+from featx.insight.report import write_report
+from featx.insight.report_data import ReportSamples
+from featx.jobs import ModelEvaluation
+from featx.learning_jobs import draw_label_curves
+from featx.model_inputs import as_head_takes
+from featx.progress import say
+from featx.report_contents import (
+    LEFT_OUT,
+    NO_LABEL,
+    TEST,
+    TRAINING,
+    Answers,
+    answers_on,
+    build_samples,
+    named_classes,
+    parts_of,
+)
+from featx.search_jobs import SearchResult
+
+_PACKAGES = {"Keras": "keras", "scikit-learn": "scikit-learn", "NumPy": "numpy", "Pillow": "pillow"}
+
+# Of more, an audit takes a draw and a learning curve is left to its own command.
+_MAX_STUDIED = 20_000
+
+_FLATTERS = "The head was fitted on all of these images: every figure here flatters it."
+
+
+@dataclass(frozen=True)
+class ReportOptions:
+    """What a report is made of besides the results.
+
+    Attributes
+    ----------
+    images : ImageSource, or anything that `featx.as_source` takes, optional
+        The images; without them the report has no pictures, and says so.
+    command : str, default=""
+        What repeats the work, for the report to quote.
+    random_state : int, default=0
+        Seed of the audit and of the draw where the samples are more than a report shows.
+    verbose : int, default=0
+        1 tells on stderr how far it has come.
+    """
+
+    images: Any = None
+    command: str = ""
+    random_state: int = 0
+    verbose: int = 0
+
+
+def write_search_report(
+    path: StrPath, result: SearchResult, options: ReportOptions | None = None, **further: Any
+) -> ReportSamples:
+    """Write the report of a search: one HTML file, which needs nothing else.
+
+    Parameters
+    ----------
+    path : path-like
+        Created or replaced; it appears complete or not at all.
+    result : SearchResult
+    options : ReportOptions, optional
+    **further
+        Of `featx.write_report`, such as ``title``.
+
+    Returns
+    -------
+    ReportSamples
+        What it shows; ``notes`` say what it could not show.
+    """
+    options = options or ReportOptions()
+    combined = combine_features(result.combined.feature_sets)
+    parts = parts_of(combined, result.test_rows)
+    is_left_out = (parts == TRAINING) & ~np.isin(np.arange(len(parts)), result.train_rows)
+    parts[is_left_out] = LEFT_OUT
+    names = named_classes(result.search, combined.aligned.class_names)
+    answers = answers_on(result.search, combined, np.flatnonzero(np.isin(parts, (TEST, NO_LABEL))), names)
+    provenance = _provenance(combined, options) | {"seed of the search": str(result.search.random_state)}
+    contents = {"evaluation": result.test, "search": result.search, "provenance": provenance, **further}
+    return _write(path, combined, parts, [answers], options, contents=contents)
+
+
+def write_evaluation_report(
+    path: StrPath,
+    model: ModelFile,
+    features: FeatureSet | Mapping[str, FeatureSet],
+    found: ModelEvaluation,
+    options: ReportOptions | None = None,
+    **further: Any,
+) -> ReportSamples:
+    """Write the report of a saved model's evaluation.
+
+    Parameters
+    ----------
+    path : path-like
+        Created or replaced.
+    model : ModelFile
+    features : FeatureSet, or mapping of str to FeatureSet
+        As they were given to `featx.jobs.evaluate_model`.
+    found : ModelEvaluation
+        What that returned.
+    options : ReportOptions, optional
+    **further
+        Of `featx.write_report`.
+
+    Returns
+    -------
+    ReportSamples
+    """
+    options = options or ReportOptions()
+    combined = combine_features(as_head_takes(model, features))
+    parts = _parts_of_model(model, combined)
+    # Of a head that was fitted on all of them, the figures are of these, and so is what is shown.
+    asked = np.flatnonzero(np.isin(parts, (TEST, NO_LABEL)) | found.flatters)
+    answers = answers_on(model.head, combined, asked, _names_of_model(model))
+    notes = (_FLATTERS,) if found.flatters else ()
+    contents = {"evaluation": found.evaluation, "provenance": _provenance(combined, options), **further}
+    return _write(path, combined, parts, [answers], options, contents=contents, notes=notes)
+
+
+def write_comparison_report(
+    path: StrPath,
+    models: tuple[ModelFile, ModelFile],
+    features: FeatureSet | Mapping[str, FeatureSet],
+    found: ModelComparison,
+    options: ReportOptions | None = None,
+    **further: Any,
+) -> ReportSamples:
+    """Write the report of two saved models that were compared: figures, and pictures of where they differ.
+
+    Parameters
+    ----------
+    path : path-like
+        Created or replaced.
+    models : (ModelFile, ModelFile)
+    features : FeatureSet, or mapping of str to FeatureSet
+        As they were given to `featx.comparison_jobs.compare_models`.
+    found : ModelComparison
+        What that returned.
+    options : ReportOptions, optional
+    **further
+        Of `featx.write_report`.
+
+    Returns
+    -------
+    ReportSamples
+    """
+    options = options or ReportOptions()
+    sides = [combine_features(as_head_takes(model, features)) for model in models]
+    # Of a sample that either was fitted on, neither is asked: it tells nothing of the two.
+    part_of = _parts_of_both(models, sides)
+    is_asked = {name: part in (TEST, NO_LABEL) or found.flatters for name, part in part_of.items()}
+    answers: list[Answers] = []
+    for model, combined in zip(models, sides, strict=True):
+        rows = [row for row, name in enumerate(combined.aligned.sample_ids) if is_asked[name]]
+        answers.append(answers_on(model.head, combined, np.array(rows, int), _names_of_model(model)))
+    parts = np.array([part_of[name] for name in sides[0].aligned.sample_ids])
+    provenance = _provenance(sides[0], options) | {"a": found.a, "b": found.b}
+    contents = {"comparison": found.comparison, "provenance": provenance, **further}
+    notes = (_FLATTERS,) if found.flatters else ()
+    return _write(path, sides[0], parts, answers, options, contents=contents, notes=notes)
+
+
+def _write(
+    path: StrPath,
+    combined: Combination,
+    parts: np.ndarray,
+    answers: Sequence[Answers],
+    options: ReportOptions,
+    *,
+    contents: dict[str, Any],
+    notes: Sequence[str] = (),
+) -> ReportSamples:
+    source = None if options.images is None else as_source(options.images)
+    insights, untold = _insights(combined, parts, options)
+    drawing = {"random_state": options.random_state, "verbose": options.verbose}
+    samples = build_samples(combined, parts, answers, audit=insights["audit"], source=source, **drawing)
+    samples = replace(samples, notes=(*notes, *samples.notes, *untold))
+    write_report(path, samples=samples, **insights, **contents)
+    return samples
+
+
+def _insights(
+    combined: Combination, parts: np.ndarray, options: ReportOptions
+) -> tuple[dict[str, Any], list[str]]:
+    """What the features tell besides the results, as `featx.write_report` takes it, and what they cannot."""
+    say("auditing the features", options.verbose)
+    # Other columns of the same images tell much the same of them.
+    features = next(iter(combined.feature_sets.values()))
+    seed, notes = options.random_state, []
+    audit = audit_features(features, parts=parts.tolist(), max_samples=_MAX_STUDIED, random_state=seed)
+    found: dict[str, Any] = {"audit": audit}
+    n_labelled = int((combined.aligned.y != UNLABELLED).sum())
+    if n_labelled > _MAX_STUDIED:
+        notes.append(
+            f"There is no learning curve of {n_labelled:,} samples, which takes long: see featx curve."
+        )
+        return found, notes
+    say("drawing learning curves", options.verbose)
+    try:
+        curves = draw_label_curves(combined.feature_sets, random_state=seed)
+    except HeadError as error:
+        notes.append(f"There is no learning curve: {error}.")
+    else:
+        found |= {"learning": curves.learning, "few_shot": curves.few_shot}
+    return found, notes
+
+
+def _parts_of_model(model: ModelFile, combined: Combination) -> np.ndarray:
+    parts = parts_of(combined, ())
+    is_seen = model.was_trained_on(combined.aligned.image_sha256)
+    return np.where((parts != NO_LABEL) & ~is_seen, TEST, parts)
+
+
+def _parts_of_both(models: Sequence[ModelFile], sides: Sequence[Combination]) -> dict[str, str]:
+    """The part of each sample by its id, as it is to both models."""
+    first, second = (
+        dict(zip(combined.aligned.sample_ids, _parts_of_model(model, combined).tolist(), strict=True))
+        for model, combined in zip(models, sides, strict=True)
+    )
+    return {name: second[name] if part == TEST else part for name, part in first.items()}
+
+
+def _names_of_model(model: ModelFile) -> list[str]:
+    # A head that was saved alone knows its classes and no names for them.
+    return [str(name) for name in model.class_names or model.head.classes_.tolist()]
+
+
+# -------------------------------------------------------------------------------------- provenance
+
+
+def _provenance(combined: Combination, options: ReportOptions) -> dict[str, str]:
+    """What the report is of, and what repeats it."""
+    found = {"command": options.command} if options.command else {}
+    found |= {"featx": __version__, "Python": platform.python_version()}
+    found |= {name: version(package) for name, package in _PACKAGES.items()}
+    found["seed"] = str(options.random_state)
+    for name, features in combined.feature_sets.items():
+        found[f"features of {name}, sha256"] = features.features_sha256()
+        if features.spec is not None:
+            found[f"extraction spec of {name}"] = features.spec.to_json()
+    return found

@@ -1,0 +1,179 @@
+"""Reports of a search, an evaluation and a comparison: what goes into each, and where it comes from."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+
+from featx import FeatureExtractor, FeatureSet, HeadSearch, ModelFile, as_source, extract
+from featx.comparison_jobs import compare_models
+from featx.insight.exclusions import Exclusions
+from featx.jobs import evaluate_model
+from featx.report_jobs import (
+    ReportOptions,
+    write_comparison_report,
+    write_evaluation_report,
+    write_search_report,
+)
+from featx.search_jobs import save_search, search_features
+from tests.conftest import write_class_folder
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory):
+    """A folder, its features, a search's result and its model file."""
+    work = tmp_path_factory.mktemp("work")
+    folder = write_class_folder(work / "images", 40)
+    features = extract(as_source(folder), FeatureExtractor("tiny"), store=work / "store")
+    result = search_features(features, HeadSearch("logistic_regression", cv=3, n_jobs=1))
+    save_search(result, work / "m.featx")
+    return folder, features, result, ModelFile.load(work / "m.featx")
+
+
+def data_of(path):
+    text = path.read_text(encoding="utf-8")
+    return json.loads(re.search(r'id="report-data"[^>]*>(.*?)</script>', text, re.DOTALL)[1])
+
+
+def test_a_search_is_reported_with_its_pictures_and_its_provenance(searched, tmp_path):
+    folder, features, result, _ = searched
+    options = ReportOptions(folder, "featx search 'my images'")
+    samples = write_search_report(tmp_path / "r.html", result, options)
+    assert samples.notes == ()
+    test = [row for row, part in enumerate(samples.parts) if part == "test"]
+    assert test == sorted(result.test_rows.tolist())
+    assert [row for row, said in enumerate(samples.predicted) if said is not None] == test
+    right = np.mean([samples.predicted[row] == samples.labels[row] for row in test])
+    assert right == result.test.accuracy
+    text = (tmp_path / "r.html").read_text(encoding="utf-8")
+    assert "featx search &#x27;my images&#x27;" in text
+    assert features.features_sha256() in text
+    assert text.count("data:image/webp;base64,") >= 1
+    data = data_of(tmp_path / "r.html")
+    assert data["ids"] == features.sample_ids
+    assert data["pictures"]["tiles"] is None
+
+
+def test_the_same_work_gives_the_same_report(searched, tmp_path):
+    folder, _, result, _ = searched
+    for name in ("a.html", "b.html"):
+        write_search_report(tmp_path / name, result, ReportOptions(folder))
+    a, b = ((tmp_path / name).read_bytes() for name in ("a.html", "b.html"))
+    # All but how long the audit took.
+    seconds = re.compile(rb"[\d.]+ (s|seconds)\b")
+    assert seconds.sub(b"", a) == seconds.sub(b"", b)
+
+
+def test_a_search_without_a_test_part_predicts_nothing(searched, tmp_path):
+    _, features, _, _ = searched
+    result = search_features(features, HeadSearch("logistic_regression", cv=3, n_jobs=1), test_size=0)
+    samples = write_search_report(tmp_path / "r.html", result)
+    assert set(samples.predicted) == {None}
+    assert samples.pictures is None
+    assert "without the images" in (tmp_path / "r.html").read_text(encoding="utf-8")
+
+
+def test_samples_without_a_label_are_shown_with_what_the_head_says(searched, tmp_path):
+    _, features, _, _ = searched
+    y = features.y.copy()
+    y[:6] = -1
+    some = FeatureSet(features.X, y, sample_ids=features.sample_ids, class_names=features.class_names)
+    result = search_features(some, HeadSearch("logistic_regression", cv=3, n_jobs=1))
+    samples = write_search_report(tmp_path / "r.html", result)
+    assert samples.parts[:6] == ["unlabelled"] * 6
+    assert samples.labels[:6] == [None] * 6
+    assert set(samples.predicted[:6]) <= {"dark", "light"}
+
+
+def test_an_evaluation_is_reported_of_what_the_model_was_not_fitted_on(searched, tmp_path):
+    folder, features, result, model = searched
+    found = evaluate_model(model, features)
+    samples = write_evaluation_report(tmp_path / "r.html", model, features, found, ReportOptions(folder))
+    assert [row for row, part in enumerate(samples.parts) if part == "test"] == sorted(
+        result.test_rows.tolist()
+    )
+    assert sum(said is not None for said in samples.predicted) == found.evaluation.n_samples == 10
+
+
+def test_an_evaluation_that_flatters_says_so(searched, tmp_path):
+    _, features, result, model = searched
+    rows = result.train_rows
+    seen = FeatureSet(
+        features.X[rows],
+        features.y[rows],
+        sample_ids=[features.sample_ids[row] for row in rows],
+        class_names=features.class_names,
+        image_sha256=[features.image_sha256[row] for row in rows],
+        spec=features.spec,
+    )
+    found = evaluate_model(model, seen)
+    samples = write_evaluation_report(tmp_path / "r.html", model, seen, found)
+    assert found.flatters
+    assert set(samples.parts) == {"training"}
+    assert None not in samples.predicted
+    assert "every figure here flatters it" in (tmp_path / "r.html").read_text(encoding="utf-8")
+
+
+def test_a_comparison_shows_what_each_head_says(searched, tmp_path):
+    folder, features, result, model = searched
+    other = search_features(features, HeadSearch("knn", cv=3, n_jobs=1))
+    save_search(other, tmp_path / "other.featx")
+    models = (model, ModelFile.load(tmp_path / "other.featx"))
+    test = result.test_rows
+    found = compare_models(*zip("ab", models, strict=True), features)
+    options = ReportOptions(folder)
+    samples = write_comparison_report(tmp_path / "r.html", models, features, found, options)
+    assert samples.predicted_b is not None
+    for each, said in zip(models, (samples.predicted, samples.predicted_b), strict=True):
+        expected = [features.class_names[label] for label in each.head.predict(features.X[test])]
+        assert [said[row] for row in test] == expected
+    assert sum(said is not None for said in samples.predicted_b) == 10
+
+
+def test_heads_on_different_features_are_compared_by_sample(searched, tmp_path):
+    """The second model's features stand in another order, and are others."""
+    folder, features, _, model = searched
+    source = as_source(folder).select(np.arange(40)[::-1])
+    others = extract(source, FeatureExtractor("tiny", pooling="max"), store=tmp_path / "store")
+    assert others.sample_ids == features.sample_ids[::-1]
+    save_search(
+        search_features(others, HeadSearch("ridge", cv=3, n_jobs=1), random_state=1), tmp_path / "o.featx"
+    )
+    models = (model, ModelFile.load(tmp_path / "o.featx"))
+    sets = {"others": others, "features": features}
+    found = compare_models(*zip("ab", models, strict=True), sets)
+    samples = write_comparison_report(tmp_path / "r.html", models, sets, found)
+    asked = [row for row, said in enumerate(samples.predicted) if said is not None]
+    assert len(asked) == found.comparison.n_samples < 10
+    assert [samples.predicted_b[row] is not None for row in asked] == [True] * len(asked)
+    place = {name: row for row, name in enumerate(others.sample_ids)}
+    rows = [place[samples.sample_ids[row]] for row in asked]
+    expected = [others.class_names[label] for label in models[1].head.predict(others.X[rows])]
+    assert [samples.predicted_b[row] for row in asked] == expected
+
+
+def test_samples_that_a_search_left_out_are_named_so(searched, tmp_path):
+    _, features, result, _ = searched
+    name = features.sample_ids[int(result.train_rows[0])]
+    options = {"exclude": Exclusions(training=frozenset({name}))}
+    again = search_features(features, HeadSearch("logistic_regression", cv=3, n_jobs=1), **options)
+    samples = write_search_report(tmp_path / "r.html", again)
+    row = samples.sample_ids.index(name)
+    assert samples.parts.count("left out") == 1
+    assert (samples.parts[row], samples.predicted[row]) == ("left out", None)
+
+
+def test_too_few_labels_for_a_learning_curve_are_no_error(searched, tmp_path):
+    _, features, _, model = searched
+    rows = [0, 1, 2, 20, 21, 22]
+    few = FeatureSet(
+        features.X[rows],
+        features.y[rows],
+        sample_ids=[features.sample_ids[row] for row in rows],
+        class_names=features.class_names,
+        spec=features.spec,
+    )
+    found = evaluate_model(model, few)
+    samples = write_evaluation_report(tmp_path / "r.html", model, few, found)
+    assert any(note.startswith("There is no learning curve: received") for note in samples.notes)
