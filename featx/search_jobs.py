@@ -6,13 +6,15 @@ Like those of `featx.jobs`, it only puts public names together.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator, clone
 
+from featx.checks import explain
 from featx.errors import HeadError
 from featx.features.combination import Combination, combine_features
 from featx.features.feature_set import FeatureSet
@@ -24,6 +26,26 @@ from featx.heads.persistence import ModelFile
 from featx.heads.search import HeadSearch
 from featx.heads.splits import check_classes
 from featx.insight.evaluation import Evaluation, evaluate
+from featx.insight.exclusions import Exclusions, as_exclusions
+
+
+@dataclass(frozen=True)
+class Excluded:
+    """How many samples were left out because somebody said so.
+
+    Attributes
+    ----------
+    n_everywhere : int
+        Neither trained on nor scored.
+    n_training : int
+        Not trained on; those that fell into the test part stayed there, and are not among these.
+    n_unknown : int
+        Ids that no sample with a label has.
+    """
+
+    n_everywhere: int
+    n_training: int
+    n_unknown: int
 
 
 @dataclass(frozen=True)
@@ -41,8 +63,10 @@ class SearchResult:
     train_rows, test_rows : ndarray of int
         Rows of the first feature set.
     combined : Combination
-        The features that were searched, of the samples with a label.
+        The features that were searched, of the samples with a label that were not left out everywhere.
     seconds : float
+    excluded : Excluded or None
+        Where samples were to be left out.
     """
 
     search: HeadSearch
@@ -52,6 +76,7 @@ class SearchResult:
     test_rows: np.ndarray
     combined: Combination
     seconds: float
+    excluded: Excluded | None = None
 
     @property
     def n_unlabelled(self) -> int:
@@ -89,6 +114,7 @@ class SearchResult:
             "nested": None if self.nested is None else self.nested.to_dict(),
             "test": None if self.test is None else self.test.to_dict(),
             "n_unlabelled": self.n_unlabelled,
+            "excluded": None if self.excluded is None else asdict(self.excluded),
             "candidates": self.candidates(),
             "seconds": self.seconds,
         }
@@ -103,6 +129,7 @@ def search_features(
     strata: Sequence[Any] | np.ndarray | None = None,
     assignment: str = "stratified",
     nested: int = 0,
+    exclude: Any = None,
     random_state: int = 0,
 ) -> SearchResult:
     """Set a test part aside, search on the rest, and score the best head on the test part once.
@@ -127,6 +154,10 @@ def search_features(
         How the test part is chosen, as for `featx.holdout_split`; hashed by the groups.
     nested : int, default=0
         Outer folds of a nested cross-validation on the training part; 0 does without.
+    exclude : path-like, Audit, Exclusions, or list of these, optional
+        Samples to leave out: everywhere, before the test part is drawn, or of the training part alone, after
+        that (`featx.insight.exclusions`). Of several audited files, an id that was not unique is known with
+        the stem of its file before it, ``train:1.png``.
     random_state : int, default=0
         Seed of the splits.
 
@@ -139,12 +170,14 @@ def search_features(
     StoreError
         When the sets are not of the same samples.
     HeadError
-        When the labels cannot serve a search.
+        When the labels cannot serve a search, or it cannot be read what to exclude.
     """
     started = perf_counter()
+    exclusions = as_exclusions(exclude)
     combined = combine_features(features, labelled=True)
+    combined.aligned.check_labelled()
+    combined, is_for_test_alone, excluded = _without(combined, exclusions)
     aligned = combined.aligned
-    aligned.check_labelled()
     rows = next(iter(aligned.blocks.values())).rows
     y, groups, images = aligned.y, np.array(aligned.groups), combined.images
     check_classes(y, groups, 2, aligned.class_names)
@@ -153,6 +186,8 @@ def search_features(
         options: dict[str, Any] = {"test_size": test_size, "assignment": assignment}
         by = None if strata is None else np.asarray(strata)[rows]
         train, test = holdout_split(y, groups, strata=by, random_state=random_state, **options)
+    train, dropped = train[~is_for_test_alone[train]], train[is_for_test_alone[train]]
+    excluded = replace(excluded, n_training=len({aligned.sample_ids[row] for row in dropped}))
     _check_folds_of(search, nested, combined, train, test_size)
     searched = combined.searched(combine)
     # A copy: the caller's may search other features next, and must not keep the blocks of these.
@@ -171,7 +206,8 @@ def search_features(
     del X
     evaluation = _tested(search, combined, test) if len(test) else None
     seconds = perf_counter() - started
-    return SearchResult(search, evaluation, found, rows[train], rows[test], combined, seconds)
+    said = excluded if exclude is not None else None
+    return SearchResult(search, evaluation, found, rows[train], rows[test], combined, seconds, said)
 
 
 def save_search(result: SearchResult, path: StrPath) -> None:
@@ -219,11 +255,39 @@ def _whole_head(result: SearchResult) -> tuple[BaseEstimator, list[str]]:
     return on_columns(head, (start, stop) if is_range else indices.tolist(), n_features), names
 
 
+def _without(combined: Combination, exclusions: Exclusions) -> tuple[Combination, np.ndarray, Excluded]:
+    """The features without what is left out everywhere, which rows are not to be trained on, and counts."""
+    aligned = combined.aligned
+    stems = [Path(name).stem for name in combined.feature_sets]
+    # As a CSV file has them: an undecodable byte of a file name is an escape there.
+    known = {name: name.encode("utf-8", "backslashreplace").decode() for name in aligned.sample_ids}
+    by_any_name = {
+        other: name for name, text in known.items() for other in (text, *(f"{stem}:{text}" for stem in stems))
+    }
+    by_any_name |= {name: name for name in known}
+    everywhere, training = (
+        {by_any_name[name] for name in ids if name in by_any_name}
+        for ids in (exclusions.everywhere, exclusions.training)
+    )
+    n_unknown = sum(name not in by_any_name for name in exclusions.everywhere | exclusions.training)
+    is_kept = np.array([name not in everywhere for name in aligned.sample_ids], bool)
+    if not is_kept.any():
+        received = f"all {len(known):,} samples with a label excluded everywhere"
+        raise HeadError(explain(received, "some to search on", "shorten the list"))
+    kept = aligned if is_kept.all() else aligned.take(np.flatnonzero(is_kept))
+    is_for_test_alone = np.array([name in training for name in kept.sample_ids], bool)
+    return replace(combined, aligned=kept), is_for_test_alone, Excluded(len(everywhere), 0, n_unknown)
+
+
 def _check_folds_of(
     search: HeadSearch, nested: int, combined: Combination, train: np.ndarray, test_size: float
 ) -> None:
     """Refuse folds that a class is too small for, before hours of work."""
     aligned = combined.aligned
+    lost = np.setdiff1d(aligned.y, aligned.y[train])
+    if len(lost):
+        received = f"none of the class {aligned.class_names[lost[0]]} left to train on"
+        raise HeadError(explain(received, "some of every class", "exclude fewer, or drop the class"))
     for n_folds in (search.cv, nested or None):
         if not isinstance(n_folds, int):
             continue

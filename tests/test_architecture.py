@@ -78,6 +78,7 @@ MANY_PARAMETERS_ALLOWED = {
     "featx.features.recipe:ExtractionRecipe.__init__",
     "featx.heads.nested:nested_scores",
     "featx.heads.search:HeadSearch.__init__",
+    "featx.search_jobs:search_features",
     "featx.classifier:ImageClassifier.__init__",
     "featx.insight.comparison:compare",
     "featx.models.finetuning:FineTuner.__init__",

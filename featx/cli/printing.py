@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from featx.features.report import ExtractionReport
     from featx.insight.evaluation import Evaluation
     from featx.jobs import PredictionReport
+    from featx.search_jobs import Excluded
 
 _MAX_FAILURES = 20
 _MAX_CANDIDATES = 10
@@ -165,6 +166,16 @@ def print_failures(report: ExtractionReport | PredictionReport) -> None:
         typer.echo(f"  {failure.sample_id}: {failure.reason}", err=True)
     if report.n_failed > _MAX_FAILURES:
         typer.echo(f"  and {report.n_failed - _MAX_FAILURES:,} more (all of them with --json)", err=True)
+
+
+def print_excluded(excluded: Excluded | None) -> None:
+    """What a search left out because it was told to, on stderr."""
+    if excluded is None:
+        return
+    trained = f"{excluded.n_training:,} more of the training part"
+    typer.echo(f"excluded: {excluded.n_everywhere:,} samples everywhere, {trained}", err=True)
+    if excluded.n_unknown:
+        typer.echo(f"{excluded.n_unknown:,} ids to exclude are of no sample with a label here", err=True)
 
 
 def print_leaderboard(candidates: Sequence[Mapping[str, Any]]) -> None:

@@ -25,7 +25,13 @@ from featx.cli.options import (
     load_feature_files,
     make_source,
 )
-from featx.cli.printing import print_evaluations, print_extraction, print_json, print_leaderboard
+from featx.cli.printing import (
+    print_evaluations,
+    print_excluded,
+    print_extraction,
+    print_json,
+    print_leaderboard,
+)
 from featx.errors import HeadError
 
 if TYPE_CHECKING:
@@ -66,6 +72,10 @@ def search(
     tune_threshold: Annotated[
         bool, typer.Option("--tune-threshold", help="Two classes: choose the probability that decides.")
     ] = False,
+    exclude: Annotated[
+        list[Path] | None,
+        typer.Option(help="CSV file of samples to leave out, such as an audit's; repeatable."),
+    ] = None,
     time_budget_s: Annotated[float | None, typer.Option(help="Start no candidate after this.")] = None,
     journal: Annotated[
         Path | None,
@@ -92,11 +102,13 @@ def search(
     """
     from featx.files import check_target
     from featx.heads.search import HeadSearch
+    from featx.insight.exclusions import as_exclusions
     from featx.search_jobs import save_search, search_features
 
     own_journal = None if out is None else Path(f"{out}.journal")
-    check_target(out, *features)
-    check_target(journal or own_journal, *features, *([] if out is None else [out]))
+    read = [*features, *map(str, exclude or [])]
+    check_target(out, *read)
+    check_target(journal or own_journal, *read, *([] if out is None else [out]))
     check_choice("--class-weight", class_weight, (None, "balanced"), HeadError)
     scores = scoring or ["accuracy"]
     searcher = HeadSearch(
@@ -119,9 +131,13 @@ def search(
     embedding = given(backbone=backbone) | embedding_options(
         n_views=n_views, views=views, batch_size=batch_size, precision=precision, engine=engine
     )
+    # Read before hours of embedding.
+    exclusions = None if not exclude else as_exclusions(exclude)
     loaded = _load(features, embedding, store, on_error)
     options: dict[str, Any] = {"assignment": assignment, "nested": nested, "random_state": random_state}
+    options["exclude"] = exclusions
     result = search_features(loaded, searcher, combine=combine, test_size=test_size, **options)
+    print_excluded(result.excluded)
     if out is not None:
         save_search(result, out)
         if journal is None and own_journal is not None:

@@ -38,7 +38,7 @@ KINDS = {
     "outlier": Kind("outliers", "how far from its neighbours, in deviations of the others", TRAINING),
     "out_of_distribution": Kind("out of distribution", "how far from the training part, likewise", ""),
     "odd_image": Kind("odd images", "1", TRAINING),
-    "class_balance": Kind("class balance", "size against the largest class", ""),
+    "class_balance": Kind("class balance", "how many times larger the largest class is", ""),
 }
 
 _COLUMNS = ("finding", "kind", "sample_id", "part", "label", "score", "across", "reason", "exclude")
@@ -113,7 +113,7 @@ class Audit:
         return {kind: len(self.of(kind)) for kind in KINDS}
 
     def to_rows(self) -> list[dict[str, Any]]:
-        """One row for each sample of each finding, as the CSV has them."""
+        """One row for each sample of each finding, as the CSV has them; one without a sample for a class."""
         return [
             {
                 "finding": number,
@@ -127,7 +127,7 @@ class Audit:
                 "exclude": KINDS[finding.kind].scope if sample_id in finding.excluded else "",
             }
             for number, finding in enumerate(self.findings)
-            for sample_id in finding.sample_ids
+            for sample_id in finding.sample_ids or ("",)
         ]
 
     def to_dict(self) -> dict[str, Any]:
