@@ -42,11 +42,11 @@ def make_miniatures(source: ImageSource, *, workers: int | None = None) -> np.nd
     Examples
     --------
     >>> from featx import as_source
-    >>> make_miniatures(as_source(np.full((2, 20, 30, 3), 7, np.uint8)))[:, :2]
+    >>> make_miniatures(as_source(np.full((2, 20, 30, 3), 7, np.uint8)))[:, :2].round(3)
     array([[7., 7.],
            [7., 7.]], dtype=float32)
     """
-    rows = []
+    rows: list[np.ndarray] = []
     with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
         for start in range(0, len(source), _AT_ONCE):
             rows += pool.map(_miniature, source.read(start, min(start + _AT_ONCE, len(source))))
@@ -59,6 +59,6 @@ def _miniature(image: RawImage) -> np.ndarray:
         pixels = load_image(image.fetch(), (length, length), image.sample_id)
     except DecodeError:
         return np.full(SIDE * SIDE, np.nan, np.float32)
-    grey = pixels @ _LUMA
-    blocks = grey.reshape(SIDE, _OVERSAMPLING, SIDE, _OVERSAMPLING).mean(axis=(1, 3))
-    return np.round(blocks, 3).reshape(-1)
+    grey: np.ndarray = pixels @ _LUMA
+    blocks = grey.reshape(SIDE, _OVERSAMPLING, SIDE, _OVERSAMPLING)
+    return np.asarray(blocks.mean(axis=(1, 3)).reshape(-1), np.float32)
