@@ -6,8 +6,9 @@
 
 Each seed plants 30 exact duplicates, 30 images that were encoded anew (JPEG of quality 70 to 95, two in three
 resized by up to a tenth before), 40 flipped labels among the other cells, and 10 images of noise (uniform,
-normal, or salt and pepper on a cell). Of the images encoded anew, 5 get the other label; `featx.extract` itself refuses equal bytes of two
-labels. A quarter of all is the test part, drawn at random, so that copies fall across the parts.
+normal, or salt and pepper on a cell). Of the images encoded anew, 5 get the other label; `featx.extract`
+itself refuses equal bytes of two labels. A quarter of all is the test part, drawn at random, so that copies
+fall across the parts.
 
 Recall is the share of the planted that is found, precision the share of the found that was planted. The cells
 have faults of their own: what is found besides counts against the precision, and is listed in the report
