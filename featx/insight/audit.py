@@ -22,7 +22,7 @@ from scipy.sparse.csgraph import connected_components
 from featx.checks import check_choice, check_positive, check_seed, require
 from featx.errors import HeadError
 from featx.insight.audit_table import UNLABELLED, AuditTable, unbalanced_classes
-from featx.insight.duplicates import NearDuplicates, exact_duplicates, near_duplicates
+from featx.insight.duplicates import NearDuplicates, exact_duplicates, near_copies, near_duplicates, united
 from featx.insight.findings import KINDS, Audit, Finding, in_order
 from featx.insight.label_errors import METHODS, out_of_fold_probabilities, suspected_labels
 from featx.insight.neighbors import Neighbors, nearest_neighbors
@@ -37,6 +37,7 @@ def audit_features(
     features: Any,
     *,
     parts: Sequence[str] | np.ndarray | None = None,
+    content: np.ndarray | None = None,
     n_neighbors: int = 20,
     label_method: str = "confident",
     max_samples: int = 100_000,
@@ -54,6 +55,9 @@ def audit_features(
         What the data are parted into, such as "training" and "test": duplicates across parts are leaks, and
         samples of other parts that are unlike the training part are found. The training part is the one that
         is called "training" or "train", else the first row's.
+    content : ndarray of shape (n_rows, n_pixels), optional
+        What each image looks like, from `featx.make_miniatures`: copies that were compressed or resized are
+        told by it where features cannot.
     n_neighbors : int, default=20
         Neighbours that a sample is compared with.
     label_method : {"confident", "cleanlab"}, default="confident"
@@ -97,7 +101,7 @@ def audit_features(
         # What is absent is said before the work.
         require("cleanlab", "cleanlab")
     table = AuditTable.of(features, parts)
-    run = _Run(table, features.X, n_neighbors, label_method, random_state)
+    run = _Run(table, features.X, n_neighbors, label_method, random_state, content)
     steps = (
         run.find_exact_duplicates,
         lambda: run.draw(max_samples),
@@ -128,6 +132,7 @@ class _Run:
     n_neighbors: int
     label_method: str
     random_state: int
+    content: np.ndarray | None = None
     findings: list[Finding] = field(default_factory=list)
     thresholds: dict[str, float] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
@@ -181,6 +186,11 @@ class _Run:
             return
         self.neighbors = nearest_neighbors(self.X, self.n_neighbors)
         found: NearDuplicates = near_duplicates(self.neighbors)
+        if self.content is not None:
+            by_content = near_copies(
+                self.content[self.table.rows[self.audited]], n_neighbors=self.n_neighbors
+            )
+            found = united(found, by_content, len(self.audited))
         if not found.thresholds:
             self.notes.append("most images are alike: near duplicates could not be told from others")
         self.thresholds |= {f"near_duplicate_{name}": value for name, value in found.thresholds.items()}
