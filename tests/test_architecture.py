@@ -86,6 +86,7 @@ MANY_PARAMETERS_ALLOWED = {
     "featx.features.extraction:extract",
     "featx.cli.features:extract",
     "featx.cli.searching:search",
+    "featx.cli.auditing:audit",
     "featx.cli.heads:predict",
     "featx.cli.models:finetune",
 }

@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from featx.cli import features, heads, models, ranking, searching
+from featx.cli import auditing, features, heads, models, ranking, searching
 from featx.cli.printing import show_warning
 from featx.cli.quiet import QuietTensorFlow
 from featx.errors import DecodeError, FeatxError, printable
@@ -67,6 +67,7 @@ app.command()(searching.search)
 app.command()(heads.evaluate)
 app.command()(heads.predict)
 app.command()(ranking.rank)
+app.command()(auditing.audit)
 app.command()(models.finetune)
 app.command()(models.export)
 app.add_typer(features.store_app, name="store")
