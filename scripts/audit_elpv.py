@@ -144,8 +144,18 @@ def samples_scored(findings: list[featx.Finding], planted: set[str]) -> Score:
     return scored(len(planted), len(ids & planted), (sample_id in planted for sample_id in ids))
 
 
-def run_seed(images: np.ndarray, labels: list[str], seed: int) -> tuple[dict[str, Score], set[str], float]:
-    """One seed: the scores, what was found besides, and the audit's seconds."""
+@dataclass(frozen=True)
+class Run:
+    """One seed's scores, what was found and not planted, what was planted and not found, and seconds."""
+
+    scores: dict[str, Score]
+    besides: list[str]
+    missed: list[str]
+    seconds: float
+
+
+def run_seed(images: np.ndarray, labels: list[str], seed: int) -> Run:
+    """Plant, embed what is new, audit and count."""
     planted = plant(images, labels, seed)
     rgb = [np.repeat(image[..., np.newaxis], 3, axis=-1) for image in planted.images]
     source = featx.ArraySource(rgb, planted.labels, sample_ids=planted.ids)
@@ -176,18 +186,33 @@ def run_seed(images: np.ndarray, labels: list[str], seed: int) -> tuple[dict[str
             {name for name in planted.noise if part_of[name] == "test"},
         ),
     }
-    return scores, besides(audit, planted), audit.seconds
+    return Run(scores, besides(audit, planted), missed(audit, planted), audit.seconds)
 
 
-def besides(audit: featx.Audit, planted: Planted) -> set[str]:
-    """What was found and not planted, as text: the kind and the samples."""
+def besides(audit: featx.Audit, planted: Planted) -> list[str]:
+    """What was found and not planted: the kind and the samples."""
     put_in = planted.flipped | planted.noise
     put_in |= {name for pair in planted.exact + planted.encoded for name in pair}
-    return {
+    return [
         f"{finding.kind}: {', '.join(finding.sample_ids)}"
         for finding in audit.findings
         if not put_in & set(finding.sample_ids)
-    }
+    ]
+
+
+def missed(audit: featx.Audit, planted: Planted) -> list[str]:
+    """Copies and noise that were planted and not found."""
+    sets = [set(finding.sample_ids) for finding in audit.findings]
+    of_copies = [pair for pair in planted.exact + planted.encoded if not any(pair <= found for found in sets)]
+    outliers = {name for finding in audit.of("outlier") for name in finding.sample_ids}
+    return [" and ".join(sorted(pair)) for pair in of_copies] + sorted(planted.noise - outliers)
+
+
+def unsure_share(found: list[str], is_unsure: np.ndarray) -> float:
+    """Of suspected labels that were not planted, the share that the experts were unsure of."""
+    prefix = "suspected_label: cell "
+    rows = [int(text.removeprefix(prefix)) for text in found if text.startswith(prefix)]
+    return float(is_unsure[rows].mean()) if rows else float("nan")
 
 
 def table_of(runs: list[dict[str, Score]]) -> dict[str, dict[str, float]]:
@@ -226,16 +251,24 @@ def main() -> None:
     started = perf_counter()
     seeds = range(options.first_seed, options.first_seed + options.seeds)
     runs = [run_seed(images, labels, seed) for seed in seeds]
-    table = table_of([scores for scores, _, _ in runs])
+    table = table_of([run.scores for run in runs])
     print("\n".join(table_lines(table)))
-    audit_s = float(np.mean([seconds for _, _, seconds in runs]))
+    audit_s = float(np.mean([run.seconds for run in runs]))
     print(f"one audit of {len(images)} cells and more: {audit_s:.1f} s")
-    often = Counter(text for _, found, _ in runs for text in found)
+    often = Counter(text for run in runs for text in run.besides)
+    is_unsure = (probability > 0) & (probability < 1)
+    shares = [unsure_share(run.besides, is_unsure) for run in runs]
+    print(
+        f"experts were unsure of {np.nanmean(shares):.0%} of the cells whose labels are suspected and were not "
+        f"flipped, and of {is_unsure.mean():.0%} of all"
+    )
     report = {
         "seeds": list(seeds),
         "table": table,
         "audit_seconds": audit_s,
         "seconds": perf_counter() - started,
+        "unsure": {"of_suspected": shares, "of_all": float(is_unsure.mean())},
+        "missed": {str(seed): run.missed for seed, run in zip(seeds, runs, strict=True)},
         "besides": dict(often.most_common()),
     }
     if options.first_seed == 0:

@@ -247,7 +247,7 @@ class _Run:
             few = f"too few different images in {training}, or in no other part"
             self.notes.append(f"{few}: nothing is out of distribution")
             return
-        found = out_of_distribution(self.X, is_training, n_neighbors=self.n_neighbors)
+        found = out_of_distribution(self.X, is_training, neighbors=self.neighbors)
         self._add_outliers("out_of_distribution", found, training)
 
     def find_unbalanced_classes(self) -> None:
