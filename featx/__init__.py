@@ -33,6 +33,7 @@ _HOMES = {
         "StoreError",
         "StoreMismatchError",
     ),
+    "featx.images.miniatures": ("make_miniatures",),
     "featx.images.sources": (
         "ArraySource",
         "DatasetSource",

@@ -295,6 +295,8 @@ def _whole_head(result: SearchResult) -> tuple[BaseEstimator, list[str]]:
 def _without(combined: Combination, exclusions: Exclusions) -> tuple[Combination, np.ndarray, Excluded]:
     """The features without what is left out everywhere, which rows are not to be trained on, and counts."""
     aligned = combined.aligned
+    if not len(exclusions):
+        return combined, np.zeros(len(aligned), bool), Excluded(0, 0, 0)
     stems = [Path(name).stem for name in combined.feature_sets]
     # As a CSV file has them: an undecodable byte of a file name is an escape there.
     known = {name: name.encode("utf-8", "backslashreplace").decode() for name in aligned.sample_ids}

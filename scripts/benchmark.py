@@ -11,6 +11,7 @@
     .venv/bin/python scripts/benchmark.py startup                  # featx --help, import featx
     .venv/bin/python scripts/benchmark.py search                   # GridSearchCV beside the head search
     .venv/bin/python scripts/benchmark.py search-memory            # a linear search of 1,000,000 rows
+    .venv/bin/python scripts/benchmark.py audit                    # an audit of 50,000 rows
     .venv/bin/python scripts/benchmark.py rank a.h5 b.h5 ...       # the rank of features beside a search's
     .venv/bin/python scripts/benchmark.py finetune                 # ELPV: frozen, tuned, from a random head
     .venv/bin/python scripts/benchmark.py activations              # ELPV: frozen blocks once, or every epoch
@@ -34,6 +35,7 @@ from time import perf_counter
 from typing import Any
 
 import numpy as np
+from benchmark_audit import benchmark_audit
 from benchmark_extract import benchmark_extract, extract_panels, make_jpegs
 from benchmark_features import (
     N_COMPARED,
@@ -210,6 +212,7 @@ MEASURES: dict[str, Callable[[argparse.Namespace], list[dict[str, Any]]]] = {
     "startup": lambda options: benchmark_startup(options.rounds),
     "search": lambda options: benchmark_search(run, *solar_features(), options.rounds),
     "search-memory": lambda options: benchmark_search_memory(run, options.rows),
+    "audit": lambda options: benchmark_audit(run, min(options.rows, 50_000)),
     "rank": lambda options: benchmark_rank(options.files),
     "finetune": lambda options: benchmark_finetune(options.seeds, options.epochs),
     "activations": lambda _: benchmark_activations(),

@@ -17,6 +17,7 @@ from featx import (
     extract,
     holdout_split,
 )
+from featx.insight.exclusions import Exclusions
 from featx.insight.folds import fold_interval, fold_p_values
 from featx.jobs import evaluate_model
 from featx.search_jobs import save_search, search_features
@@ -346,3 +347,90 @@ def noisy(n_samples=120):
     X = rng.normal(size=(n_samples, 4)).astype(np.float32)
     X[:, 0] += y
     return FeatureSet(X, y, class_names=["dark", "light"])
+
+
+class TestExclude:
+    """Samples that a file names are left out, everywhere or of the training part; no model says otherwise."""
+
+    def excluding(self, tmp_path, features, rows, **options):
+        path = tmp_path / "x.csv"
+        path.write_text("sample_id,exclude\n" + "".join(f"{name},{scope}\n" for name, scope in rows))
+        return search_features(features, search(), exclude=path, **options)
+
+    def test_everywhere_is_as_if_they_were_not_there(self, tmp_path, features):
+        rows = [(features.sample_ids[row], "everywhere") for row in (0, 1, 2, 7)]
+        result = self.excluding(tmp_path, features, rows)
+        assert not {0, 1, 2, 7} & {*result.train_rows.tolist(), *result.test_rows.tolist()}
+        assert len(result.train_rows) + len(result.test_rows) == 36
+        assert result.to_dict()["excluded"] == {"n_everywhere": 4, "n_training": 0, "n_unknown": 0}
+
+    def test_of_the_training_part_alone_the_test_part_stays_as_it_was(self, tmp_path, features):
+        before = search_features(features, search())
+        named = [*before.train_rows[:3].tolist(), *before.test_rows[:2].tolist()]
+        rows = [(features.sample_ids[row], "training") for row in named] + [("nobody", "training")]
+        result = self.excluding(tmp_path, features, rows)
+        assert result.test_rows.tolist() == before.test_rows.tolist()
+        assert result.train_rows.tolist() == before.train_rows[3:].tolist()
+        assert result.to_dict()["excluded"] == {"n_everywhere": 0, "n_training": 3, "n_unknown": 1}
+        assert before.to_dict()["excluded"] is None
+
+    def test_the_model_file_knows_what_was_trained_on(self, tmp_path, features):
+        rows = [
+            (name, ("everywhere", "training")[row % 2]) for row, name in enumerate(features.sample_ids[:8])
+        ]
+        result = self.excluding(tmp_path, features, rows, test_size=0)
+        save_search(result, tmp_path / "m.featx")
+        model = ModelFile.load(tmp_path / "m.featx")
+        assert model.was_trained_on(features.image_sha256).tolist() == [False] * 8 + [True] * 32
+        assert evaluate_model(model, features).evaluation.n_samples == 8
+
+    def test_all_views_of_an_image_go(self, tmp_path):
+        source = as_source(make_images(40), ["dark", "light"] * 20)
+        features = extract(source, FeatureExtractor(TINY, n_views=2), store=tmp_path / "store")
+        result = self.excluding(tmp_path, features, [("3", "everywhere"), ("4", "training")], test_size=0)
+        assert len(result.train_rows) == 76
+        assert not {6, 7, 8, 9} & set(result.train_rows.tolist())
+        assert result.excluded.n_training == 1
+
+    def test_of_several_feature_sets_and_with_nested_folds(self, tmp_path, features):
+        two = FeatureSet(
+            features.X[::-1].copy(),
+            features.y[::-1],
+            sample_ids=features.sample_ids[::-1],
+            class_names=features.class_names,
+        )
+        rows = [("0", "everywhere"), ("1", "training")]
+        result = self.excluding(tmp_path, {"one": features, "two": two}, rows, test_size=0, nested=2)
+        assert sorted(result.train_rows.tolist()) == list(range(2, 40))
+        assert len(result.nested.scores) == 2
+
+    def test_ids_with_the_name_of_their_file(self, tmp_path, features):
+        rows = [("train:0", "everywhere"), ("test:1", "everywhere"), ("2", "everywhere")]
+        result = self.excluding(tmp_path, {"a/train.h5": features}, rows)
+        assert (result.excluded.n_everywhere, result.excluded.n_unknown) == (2, 1)
+
+    def test_an_undecodable_file_name_is_an_escape_in_the_file(self, tmp_path, features):
+        features.sample_ids[5] = "bad \udce9.png"
+        result = self.excluding(tmp_path, features, [("bad \\udce9.png", "everywhere")])
+        assert (result.excluded.n_everywhere, result.excluded.n_unknown) == (1, 0)
+
+    def test_a_journal_is_of_the_samples_that_are_left(self, tmp_path, features):
+        path = tmp_path / "journal"
+        exclude = Exclusions(training=frozenset(features.sample_ids[:6]))
+        kept = search_features(features, search(journal=path), exclude=exclude, test_size=0)
+        n_bytes = path.stat().st_size
+        again = search_features(features, search(journal=path), exclude=exclude, test_size=0)
+        assert path.stat().st_size == n_bytes
+        assert again.search.best_score_ == kept.search.best_score_
+        search_features(features, search(journal=path), test_size=0)
+        assert path.stat().st_size > n_bytes * 1.5
+
+    def test_too_much_is_refused(self, tmp_path, features):
+        everything = [(name, "everywhere") for name in features.sample_ids]
+        with pytest.raises(HeadError, match="all 40 samples with a label excluded everywhere"):
+            self.excluding(tmp_path, features, everything)
+        dark = [(name, "training") for name in features.sample_ids[::2]]
+        with pytest.raises(HeadError, match="none of the class dark left to train on"):
+            self.excluding(tmp_path, features, dark)
+        with pytest.raises(HeadError, match="expected a CSV file"):
+            search_features(features, search(), exclude=tmp_path / "absent.csv")

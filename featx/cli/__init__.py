@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from featx.cli import comparing, features, heads, learning, models, ranking, searching
+from featx.cli import auditing, comparing, features, heads, learning, models, ranking, searching
 from featx.cli.options import TYPED
 from featx.cli.printing import show_warning
 from featx.cli.quiet import QuietTensorFlow
@@ -76,6 +76,7 @@ app.command()(heads.predict)
 app.command()(ranking.rank)
 app.command()(comparing.compare)
 app.command()(learning.curve)
+app.command()(auditing.audit)
 app.command()(models.finetune)
 app.command()(models.export)
 app.add_typer(features.store_app, name="store")

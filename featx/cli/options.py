@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from featx.checks import check_choice, explain
-from featx.errors import BackboneError, SourceError, StoreError, printable
+from featx.errors import BackboneError, HeadError, SourceError, StoreError, printable
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from featx.features.feature_set import FeatureSet
     from featx.images.base import ImageSource
@@ -75,6 +75,15 @@ def load_feature_files(paths: Sequence[str | Path]) -> dict[str, FeatureSet]:
         received = f"the files {', '.join(names)}"
         raise StoreError(explain(received, "each once", "drop the repeated ones"))
     return {name: FeatureSet.load(name) for name in names}
+
+
+def refuse_embedding(embedding: Mapping[str, Any]) -> None:
+    """Refuse options of embedding where there are no images to embed."""
+    for name, value in embedding.items():
+        option = "--view" if name == "views" else f"--{name.replace('_', '-')}"
+        shown = " ".join(value) if isinstance(value, tuple) else value
+        received, expected = f"{option} {shown} for a feature file", "images to embed with it"
+        raise HeadError(explain(received, expected, f"pass the images, or leave {option} out"))
 
 
 def make_source(source: str, inputs: str = "images", **options: Any) -> ImageSource:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from featx.checks import check_choice, explain
+from featx.checks import check_choice
 from featx.cli.options import (
     AsJson,
     BatchSize,
@@ -27,6 +27,7 @@ from featx.cli.options import (
     given,
     load_feature_files,
     make_source,
+    refuse_embedding,
     report_options,
     tell_of_report,
 )
@@ -142,10 +143,10 @@ def search(
         n_views=n_views, views=views, batch_size=batch_size, precision=precision, engine=engine
     )
     # Read before hours of embedding.
-    exclusions = None if not exclude else as_exclusions(exclude)
+    excluding = {"exclude": as_exclusions(exclude)} if exclude else {}
     loaded = _load(features, embedding, store, on_error)
     options: dict[str, Any] = {"assignment": assignment, "nested": nested, "random_state": random_state}
-    options["exclude"] = exclusions
+    options |= excluding
     result = search_features(loaded, searcher, combine=combine, test_size=test_size, **options)
     print_excluded(result.excluded)
     if out is not None:
@@ -187,11 +188,7 @@ def _load(
     if len(features) == 1 and not FeatureSet.is_file(features[0]):
         options: dict[str, Any] = {"store": store, "on_error": on_error, "verbose": 1}
         return {features[0]: extract(make_source(features[0]), FeatureExtractor(**embedding), **options)}
-    for name, value in embedding.items():
-        option = "--view" if name == "views" else f"--{name.replace('_', '-')}"
-        shown = " ".join(value) if isinstance(value, tuple) else value
-        received, expected = f"{option} {shown} for a feature file", "images to embed with it"
-        raise HeadError(explain(received, expected, f"pass the images, or leave {option} out"))
+    refuse_embedding(embedding)
     return dict(load_feature_files(features))
 
 

@@ -10,9 +10,8 @@ Nothing here looks at pixels: odd images are found by `featx.audit_jobs`, where 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from time import perf_counter
 from typing import Any
 
@@ -22,20 +21,15 @@ from scipy.sparse.csgraph import connected_components
 
 from featx.checks import check_choice, check_positive, check_seed, explain, require
 from featx.errors import HeadError
-from featx.insight.duplicates import NearDuplicates, exact_duplicates, near_duplicates
-from featx.insight.findings import KINDS, Audit, Finding
+from featx.insight.audit_table import UNLABELLED, AuditTable, unbalanced_classes
+from featx.insight.duplicates import NearDuplicates, exact_duplicates, near_copies, near_duplicates, united
+from featx.insight.findings import KINDS, Audit, Finding, in_order
 from featx.insight.label_errors import METHODS, out_of_fold_probabilities, suspected_labels
 from featx.insight.neighbors import Neighbors, nearest_neighbors
 from featx.insight.outliers import Outliers, out_of_distribution, outliers
 from featx.progress import progress_bar
 
-# Folds that a class should serve; as many as a search has, unless told otherwise.
-_N_FOLDS = 5
-# Beyond that, a class is rare: nine in ten are right for who always says the other.
-_RARE = 10
 _LEAST_SAMPLES = 10
-_TRAINING = ("training", "train")
-_UNLABELLED = -1
 _BLOCK_ROWS = 8192
 
 
@@ -43,6 +37,7 @@ def audit_features(
     features: Any,
     *,
     parts: Sequence[str] | np.ndarray | None = None,
+    content: np.ndarray | None = None,
     n_neighbors: int = 20,
     label_method: str = "confident",
     max_samples: int = 100_000,
@@ -60,6 +55,9 @@ def audit_features(
         What the data are parted into, such as "training" and "test": duplicates across parts are leaks, and
         samples of other parts that are unlike the training part are found. The training part is the one that
         is called "training" or "train", else the first row's.
+    content : ndarray of shape (n_rows, n_pixels), optional
+        What each image looks like, from `featx.make_miniatures`: copies that were compressed or resized are
+        told by it where features cannot.
     n_neighbors : int, default=20
         Neighbours that a sample is compared with.
     label_method : {"confident", "cleanlab"}, default="confident"
@@ -102,8 +100,11 @@ def audit_features(
     if label_method == "cleanlab":
         # What is absent is said before the work.
         require("cleanlab", "cleanlab")
-    table = _Table.of(features, parts)
-    run = _Run(table, features.X, n_neighbors, label_method, random_state)
+    table = AuditTable.of(features, parts)
+    if content is not None and len(content) != len(features.sample_ids):
+        received = f"content of {len(content)} images for {len(features.sample_ids)} rows"
+        raise HeadError(explain(received, "one a row", "pass NaN for images that are not there"))
+    run = _Run(table, features.X, n_neighbors, label_method, random_state, content)
     steps = (
         run.find_exact_duplicates,
         lambda: run.draw(max_samples),
@@ -119,74 +120,6 @@ def audit_features(
     return run.result(perf_counter() - started)
 
 
-@dataclass(frozen=True)
-class _Table:
-    """What is known of the images, a row each; of copies too.
-
-    Attributes
-    ----------
-    rows : ndarray of int
-        Of the feature matrix.
-    ids, digests, parts : list of str
-    codes : ndarray of int
-        -1 without a label.
-    groups : ndarray of int
-    class_names : list of str
-    """
-
-    rows: np.ndarray
-    ids: list[str]
-    digests: list[str]
-    parts: list[str]
-    codes: np.ndarray
-    groups: np.ndarray
-    class_names: list[str]
-
-    @classmethod
-    def of(cls, features: Any, parts: Sequence[str] | np.ndarray | None) -> _Table:
-        n_rows = len(features.sample_ids)
-        if parts is not None and len(parts) != n_rows:
-            received = f"{len(parts)} parts for {n_rows} rows"
-            raise HeadError(explain(received, "one a row", "align them"))
-        rows = np.flatnonzero(np.asarray(features.view) == 0)
-        if not len(rows):
-            raise HeadError(explain("no samples", "at least one", "check what was passed"))
-        named = [""] * n_rows if parts is None else [str(part) for part in parts]
-        return cls(
-            rows,
-            [features.sample_ids[row] for row in rows],
-            [features.image_sha256[row] for row in rows],
-            [named[row] for row in rows],
-            np.asarray(features.y)[rows],
-            np.unique([features.groups[row] for row in rows], return_inverse=True)[1],
-            list(features.class_names),
-        )
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    @cached_property
-    def part_names(self) -> list[str]:
-        """The training part first; empty where there is but one part."""
-        names = list(dict.fromkeys(self.parts))
-        names.sort(key=lambda name: name not in _TRAINING)
-        return names if len(names) > 1 else []
-
-    @cached_property
-    def rank(self) -> np.ndarray:
-        """The place of each image's part: the training part has the first."""
-        return np.array([self.part_names.index(part) if self.part_names else 0 for part in self.parts])
-
-    def label(self, index: int) -> str:
-        """The class that an image is called; "" where it has no label."""
-        code = self.codes[index]
-        return "" if code == _UNLABELLED else self.class_names[code]
-
-    def in_order(self, indices: Iterable[int]) -> list[int]:
-        """Images of the training part before others, else as they came."""
-        return sorted((int(index) for index in indices), key=lambda index: (self.rank[index], index))
-
-
 @dataclass
 class _Run:
     """One audit: each step adds findings, notes and thresholds.
@@ -197,11 +130,12 @@ class _Run:
         Images of which the features are looked at; ``X`` holds those from `draw` on.
     """
 
-    table: _Table
+    table: AuditTable
     X: np.ndarray
     n_neighbors: int
     label_method: str
     random_state: int
+    content: np.ndarray | None = None
     findings: list[Finding] = field(default_factory=list)
     thresholds: dict[str, float] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
@@ -255,6 +189,11 @@ class _Run:
             return
         self.neighbors = nearest_neighbors(self.X, self.n_neighbors)
         found: NearDuplicates = near_duplicates(self.neighbors)
+        if self.content is not None:
+            content = self.content[self.table.rows[self.audited]]
+            if np.isfinite(content).all(axis=1).sum() >= _LEAST_SAMPLES:
+                by_content = near_copies(content, n_neighbors=self.n_neighbors)
+                found = united(found, by_content, len(self.audited))
         if not found.thresholds:
             self.notes.append("most images are alike: near duplicates could not be told from others")
         self.thresholds |= {f"near_duplicate_{name}": value for name, value in found.thresholds.items()}
@@ -267,8 +206,8 @@ class _Run:
     def find_suspected_labels(self) -> None:
         """Labels that models without the sample, and its neighbours, speak against."""
         codes = self.table.codes[self.audited]
-        labelled = np.flatnonzero(codes != _UNLABELLED)
-        n_unlabelled = int((self.table.codes == _UNLABELLED).sum())
+        labelled = np.flatnonzero(codes != UNLABELLED)
+        n_unlabelled = int((self.table.codes == UNLABELLED).sum())
         if n_unlabelled == len(self.table):
             self.notes.append("no sample has a label: suspected labels and class balance were not looked for")
             return
@@ -308,34 +247,16 @@ class _Run:
             few = f"too few different images in {training}, or in no other part"
             self.notes.append(f"{few}: nothing is out of distribution")
             return
-        found = out_of_distribution(self.X, is_training, n_neighbors=self.n_neighbors)
+        found = out_of_distribution(self.X, is_training, neighbors=self.neighbors)
         self._add_outliers("out_of_distribution", found, training)
 
     def find_unbalanced_classes(self) -> None:
         """Classes with few samples, or none where they are needed."""
-        codes, rank = self.table.codes, self.table.rank
-        counts = np.bincount(codes[codes != _UNLABELLED], minlength=len(self.table.class_names))
-        largest = int(counts.max(initial=0))
-        for code, name in enumerate(self.table.class_names if largest else ()):
-            members = np.flatnonzero(codes == code)
-            n_groups, ratio = len(np.unique(self.table.groups[members])), largest / max(1, len(members))
-            what, few = f"the class {name!r} has {len(members):,} of {counts.sum():,} labels", ()
-            if n_groups < _N_FOLDS:
-                in_groups = f" in {n_groups} groups" if n_groups < len(members) else ""
-                few = tuple(self.table.ids[index] for index in members[: _N_FOLDS - 1])
-                what = f"{what}{in_groups}, too few for {_N_FOLDS} folds"
-            elif self.table.part_names and (rank[members] > 0).all():
-                what = f"{what}, and none in {self.table.part_names[0]}"
-            elif ratio >= _RARE:
-                what = f"{what}, the largest {ratio:.0f} times as many"
-            else:
-                continue
-            self.findings.append(Finding("class_balance", few, float(ratio), what))
+        self.findings += unbalanced_classes(self.table)
 
     def result(self, seconds: float) -> Audit:
         """Everything found, by kind and score."""
-        order = {kind: place for place, kind in enumerate(KINDS)}
-        findings = sorted(self.findings, key=lambda finding: (order[finding.kind], -finding.score))
+        findings = in_order(self.findings)
         found = {sample_id for finding in findings for sample_id in finding.sample_ids}
         of_found = {name: index for index, name in enumerate(self.table.ids) if name in found}
         counts = {
@@ -345,7 +266,7 @@ class _Run:
             len(self.table),
             self.n_drawn,
             counts,
-            tuple(findings),
+            findings,
             {name: self.table.label(index) for name, index in of_found.items()},
             {name: self.table.parts[index] for name, index in of_found.items()},
             self.thresholds,

@@ -14,8 +14,9 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
 from typing import Any, NamedTuple
 
 from featx.files import StrPath, atomic_write
@@ -63,6 +64,10 @@ class Finding:
         ``"labels"`` where they have several labels.
     excluded : tuple of str
         The samples that a search is to leave out, in the scope of the kind.
+
+    Examples
+    --------
+    See `audit_features`.
     """
 
     kind: str
@@ -92,6 +97,10 @@ class Audit:
     notes : tuple of str
         What could not be audited, and why.
     seconds : float
+
+    Examples
+    --------
+    See `audit_features`.
     """
 
     n_samples: int
@@ -111,6 +120,40 @@ class Audit:
     def counts(self) -> dict[str, int]:
         """Number of findings of each kind, those with none too."""
         return {kind: len(self.of(kind)) for kind in KINDS}
+
+    def with_more(
+        self,
+        findings: Iterable[Finding],
+        labels: Mapping[str, str],
+        parts: Mapping[str, str],
+        notes: Iterable[str] = (),
+        seconds: float = 0.0,
+    ) -> Audit:
+        """With what was found besides.
+
+        Parameters
+        ----------
+        findings : iterable of Finding
+        labels, parts : mapping of str to str
+            Of samples; those that were not found are left aside.
+        notes : iterable of str
+        seconds : float
+            That it took.
+
+        Returns
+        -------
+        Audit
+        """
+        more = tuple(findings)
+        ids = [sample_id for finding in more for sample_id in finding.sample_ids]
+        return replace(
+            self,
+            findings=in_order((*self.findings, *more)),
+            labels=self.labels | {name: labels.get(name, "") for name in ids},
+            parts=self.parts | {name: parts.get(name, "") for name in ids},
+            notes=(*self.notes, *notes),
+            seconds=self.seconds + seconds,
+        )
 
     def to_rows(self) -> list[dict[str, Any]]:
         """One row for each sample of each finding, as the CSV has them; one without a sample for a class."""
@@ -148,6 +191,22 @@ class Audit:
         writer.writerows(self.to_rows())
         # An undecodable byte of a file name becomes an escape, as in the feature file.
         atomic_write(path, text.getvalue().encode("utf-8", "backslashreplace"))
+
+    def save_json(self, path: StrPath) -> None:
+        """Write everything as one JSON object; it appears complete or not at all.
+
+        Parameters
+        ----------
+        path : path-like
+            Created or replaced.
+        """
+        atomic_write(path, f"{json.dumps(self.to_dict(), indent=2)}\n".encode())
+
+
+def in_order(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """By kind in the order of `KINDS`, and the highest scores first."""
+    places = {kind: place for place, kind in enumerate(KINDS)}
+    return tuple(sorted(findings, key=lambda finding: (places[finding.kind], -finding.score)))
 
 
 def kinds_of(findings: Iterable[Finding]) -> dict[str, list[str]]:

@@ -18,14 +18,14 @@ from scipy.stats import false_discovery_control, norm
 
 from featx.checks import explain
 from featx.errors import HeadError
-from featx.insight.neighbors import Neighbors, neighbors_among
+from featx.insight.neighbors import Neighbors, nearest_neighbors, neighbors_among
 
 # Fewer samples have no bulk to speak of.
 _LEAST_SAMPLES = 10
 # What float32 tells from 0, between rows of length 1.
 _LEAST_DISTANCE = 1e-6
-# Enough for a median and a quartile; each costs as much as a sample that is asked about.
-_REFERENCES_COMPARED = 4_000
+# Of the references to expect among the neighbours; so many are there for nearly every sample.
+_SHARE_COUNTED = 0.67
 
 
 @dataclass(frozen=True)
@@ -113,18 +113,24 @@ def out_of_distribution(
     X: np.ndarray,
     is_reference: np.ndarray,
     *,
+    neighbors: Neighbors | None = None,
     n_neighbors: int = 20,
     memory_gb: float = 1.0,
     false_discovery_rate: float = 0.05,
 ) -> Outliers:
     """Samples that lie farther from a reference, such as the training part, than its own samples do.
 
+    What counts is the distance to one of the nearest references: of 20 neighbours, the tenth reference where
+    three in four samples are references.
+
     Parameters
     ----------
     X : ndarray of shape (n_samples, n_features)
     is_reference : ndarray of shape (n_samples,), bool
+    neighbors : Neighbors, optional
+        Of all samples, references or not, where they are known: then hardly any work is left.
     n_neighbors : int, default=20
-        The distance to the last of them counts.
+        To look for where they are not.
     memory_gb : float, default=1.0
     false_discovery_rate : float, default=0.05
         Expected share of false alarms among what is found.
@@ -143,21 +149,30 @@ def out_of_distribution(
     --------
     >>> X = np.random.default_rng(0).normal(size=(200, 8)) + 5
     >>> X[150] *= -1
-    >>> out_of_distribution(X, np.arange(200) < 100).rows
-    array([150])
+    >>> int(out_of_distribution(X, np.arange(200) < 100).rows[0])
+    150
     """
     _check_rate(false_discovery_rate)
     is_reference = np.asarray(is_reference, bool)
-    references, queries = np.flatnonzero(is_reference), np.flatnonzero(~is_reference)
-    if len(references) < _LEAST_SAMPLES or not len(queries):
+    queries = np.flatnonzero(~is_reference)
+    if is_reference.sum() < _LEAST_SAMPLES or not len(queries):
         return _nothing(len(X))
-    n_neighbors = min(n_neighbors, len(references) - 1)
-    X_reference = X[references]
-    compared = np.unique(np.linspace(0, len(references) - 1, _REFERENCES_COMPARED).astype(int))
-    # A reference is its own nearest neighbour, or a copy of it is.
-    among = neighbors_among(X_reference[compared], X_reference, n_neighbors + 1, memory_gb=memory_gb)
-    asked = neighbors_among(X[queries], X_reference, n_neighbors, memory_gb=memory_gb)
-    judged = _judged(asked.distances[:, -1], among.distances[:, -1], false_discovery_rate)
+    if neighbors is None:
+        neighbors = nearest_neighbors(X, n_neighbors, memory_gb=memory_gb)
+    n_counted = max(1, int(_SHARE_COUNTED * neighbors.n_neighbors * is_reference.mean()))
+    n_so_far = np.cumsum(is_reference[neighbors.indices], axis=1)
+    last = (n_so_far >= n_counted).argmax(axis=1)
+    distances = np.take_along_axis(neighbors.distances, last[:, None], axis=1)[:, 0]
+    is_known = n_so_far[:, -1] >= n_counted
+    unknown = queries[~is_known[queries]]
+    if len(unknown):
+        # Among many of their own kind: the references are beyond all neighbours that were looked for.
+        among = neighbors_among(X[unknown], X[is_reference], n_counted, memory_gb=memory_gb)
+        distances[unknown] = among.distances[:, -1]
+    bulk = distances[is_reference & is_known]
+    if len(bulk) < _LEAST_SAMPLES:
+        return _nothing(len(X))
+    judged = _judged(distances[queries], bulk, false_discovery_rate)
     scores, ratios = np.zeros(len(X)), np.ones(len(X))
     scores[queries], ratios[queries] = judged.scores, judged.ratios
     return Outliers(scores, ratios, queries[judged.rows], judged.thresholds)
