@@ -20,6 +20,7 @@ from featx.features.feature_set import FeatureSet
 from featx.heads.persistence import ModelFile
 from featx.images.base import UNLABELLED, ImageSource
 from featx.images.inspection import Inspection, inspect_images
+from featx.images.miniatures import NO_MINIATURE
 from featx.insight.audit import audit_features
 from featx.insight.findings import Audit, Finding
 
@@ -46,7 +47,8 @@ def audit_feature_sets(
         Parts one feature set into the images that it was fitted on and others.
     images : ImageSource, or mapping of str to ImageSource, optional
         Where the images are, by sample id; or for each part. They are looked at one by one for what features
-        cannot tell (`featx.images.inspection`).
+        cannot tell: odd ones (`featx.images.inspection`), and copies that were compressed or resized
+        (`featx.images.miniatures`).
     verbose : int, default=0
         1 shows progress bars where stderr is a terminal.
     **options
@@ -70,14 +72,16 @@ def audit_feature_sets(
         received = f"a model and {len(named)} feature files"
         raise HeadError(explain(received, "one file, which the model parts", "leave one of them out"))
     data = _joined(named)
-    notes = [] if model is None else data.part_by(model)
-    audit = audit_features(data.features, parts=data.parts, verbose=verbose, **options)
     started = perf_counter()
+    notes = [] if model is None else data.part_by(model)
     findings = list(_without_features(data))
+    content = None
     if images is not None:
-        found, of_images = _odd_images(data, images, verbose)
-        findings += found
-        notes += of_images
+        looked = _Looked(data)
+        looked.at(images, verbose)
+        findings, notes, content = findings + looked.findings, notes + looked.notes, looked.content
+    looked_s = perf_counter() - started
+    audit = audit_features(data.features, parts=data.parts, content=content, verbose=verbose, **options)
     # Of an image's rows, its own comes first.
     rows = {name: row for row, name in reversed(list(enumerate(data.features.sample_ids)))}
     return audit.with_more(
@@ -85,7 +89,7 @@ def audit_feature_sets(
         {name: data.label(row) for name, row in rows.items()},
         {name: data.parts[row] for name, row in rows.items()} if data.parts else {},
         notes,
-        perf_counter() - started,
+        looked_s,
     )
 
 
@@ -194,53 +198,68 @@ def _without_features(data: _Data) -> Iterable[Finding]:
             yield Finding("exact_duplicate", tuple(ids), 1.0, f"have no features: {reason}", ("labels",))
 
 
-def _odd_images(
-    data: _Data, images: ImageSource | Mapping[str, ImageSource], verbose: int
-) -> tuple[list[Finding], list[str]]:
-    findings: list[Finding] = []
-    notes: list[str] = []
-    for name, features in data.named.items():
-        source = images if isinstance(images, ImageSource) else images.get(name)
-        if source is None:
-            notes.append(f"no images of {name}: odd ones were not looked for")
-            continue
-        found, of_source = _odd_images_of(name, features, source, data.shown, verbose)
-        findings += found
-        notes += of_source
-    return findings, notes
+class _Looked:
+    """What is found by looking at images.
 
+    Attributes
+    ----------
+    findings : list of Finding
+    notes : list of str
+    content : ndarray of shape (n_rows, 256)
+        Miniatures; NaN where there is no image.
+    """
 
-def _odd_images_of(
-    name: str,
-    features: FeatureSet,
-    source: ImageSource,
-    shown: dict[tuple[str, str], str],
-    verbose: int,
-) -> tuple[list[Finding], list[str]]:
-    if source.layout is not None:
-        return [], [f"the samples of {name} are arrays, not images: odd ones were not looked for"]
-    # As a feature file has them: an undecodable byte of a file name is an escape there.
-    index_of = {_escaped(each): index for index, each in enumerate(source.sample_ids)}
-    wanted: dict[int, tuple[str, str]] = {}
-    absent = []
-    for sample_id, digest in zip(features.sample_ids, features.image_sha256, strict=True):
-        index = index_of.get(_escaped(sample_id))
-        if index is None:
-            absent.append(sample_id)
-        else:
-            wanted[index] = (sample_id, digest)
-    indices = sorted(wanted)
-    inspected = inspect_images(source, indices, [wanted[index][1] for index in indices], verbose=verbose)
-    findings = [_finding(shown[name, wanted[each.index][0]], each) for each in inspected if each.oddities]
-    unread = {
-        "are not among the images": list(dict.fromkeys(absent)),
-        "are no longer the images that were embedded": [
-            wanted[each.index][0] for each in inspected if each.is_other
-        ],
-        "could not be read": [f"{wanted[each.index][0]}: {each.error}" for each in inspected if each.error],
-    }
-    notes = [f"{len(ids):,} samples of {name} {what} ({_some(ids)})" for what, ids in unread.items() if ids]
-    return findings, notes
+    def __init__(self, data: _Data) -> None:
+        self._data = data
+        self.findings: list[Finding] = []
+        self.notes: list[str] = []
+        self.content = np.tile(NO_MINIATURE, (len(data.features), 1))
+
+    def at(self, images: ImageSource | Mapping[str, ImageSource], verbose: int) -> None:
+        """Look at the images of all sets."""
+        start = 0
+        for name, features in self._data.named.items():
+            source = images if isinstance(images, ImageSource) else images.get(name)
+            if source is None:
+                self.notes.append(f"no images of {name}: odd ones were not looked for")
+            elif source.layout is not None:
+                self.notes.append(f"{name} is of arrays, not images: odd ones were not looked for")
+            else:
+                self._at_images_of(name, features, source, start, verbose)
+            start += len(features)
+
+    def _at_images_of(
+        self, name: str, features: FeatureSet, source: ImageSource, start: int, verbose: int
+    ) -> None:
+        # As a feature file has them: an undecodable byte of a file name is an escape there.
+        index_of = {_escaped(each): index for index, each in enumerate(source.sample_ids)}
+        row_of = {}
+        absent = []
+        for row in np.flatnonzero(features.view == 0).tolist():
+            index = index_of.get(_escaped(features.sample_ids[row]))
+            if index is None:
+                absent.append(features.sample_ids[row])
+            else:
+                row_of[index] = row
+        # A source may be read in one run.
+        indices = sorted(row_of)
+        digests = [features.image_sha256[row_of[index]] for index in indices]
+        inspected, miniatures = inspect_images(source, indices, digests, verbose=verbose)
+        self.content[[start + row_of[index] for index in indices]] = miniatures
+        id_of = {index: features.sample_ids[row] for index, row in row_of.items()}
+        self.findings += [
+            _finding(self._data.shown[name, id_of[each.index]], each) for each in inspected if each.oddities
+        ]
+        unread = {
+            "are not among the images": absent,
+            "are no longer the images that were embedded": [
+                id_of[each.index] for each in inspected if each.is_other
+            ],
+            "could not be read": [f"{id_of[each.index]}: {each.error}" for each in inspected if each.error],
+        }
+        for what, ids in unread.items():
+            if ids:
+                self.notes.append(f"{len(ids):,} samples of {name} {what} ({_some(ids)})")
 
 
 def _finding(sample_id: str, found: Inspection) -> Finding:

@@ -11,7 +11,6 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from functools import partial
 
 import numpy as np
 from PIL import Image
@@ -19,10 +18,10 @@ from PIL import Image
 from featx.errors import DecodeError
 from featx.images.base import ImageSource, RawImage
 from featx.images.decoding import content_sha256, load_image
+from featx.images.miniatures import LOADED_SIZE, NO_MINIATURE, miniature_of
 from featx.images.recognition import FORMATS
 from featx.progress import progress_bar
 
-_LOOKED_AT = (64, 64)
 _AT_ONCE = 256
 # Levels of grey between the darkest and the lightest pixel, but for a hundredth at either end.
 _BLANK_LEVELS = 4
@@ -68,7 +67,7 @@ def inspect_images(
     *,
     workers: int | None = None,
     verbose: int = 0,
-) -> list[Inspection]:
+) -> tuple[list[Inspection], np.ndarray]:
     """Look at images, and tell of those that there is something to tell of.
 
     Parameters
@@ -84,8 +83,11 @@ def inspect_images(
 
     Returns
     -------
-    list of Inspection
+    found : list of Inspection
         Of the images that are odd, another than expected, or could not be read; in the order given.
+    miniatures : ndarray of shape (n_images, 256), float32
+        Of all images given, as `featx.images.miniatures.make_miniatures` has them; a row of NaN for one that
+        is another than expected, or could not be read.
 
     Examples
     --------
@@ -93,11 +95,13 @@ def inspect_images(
     >>> random = np.random.default_rng(0)
     >>> images = random.integers(0, 255, (3, 40, 40, 3), np.uint8)
     >>> images[1] = 7
-    >>> [(found.index, found.oddities) for found in inspect_images(as_source(images), range(3))]
+    >>> found, miniatures = inspect_images(as_source(images), range(3))
+    >>> [(each.index, each.oddities) for each in found]
     [(1, ('blank: nearly all pixels are of one colour',))]
     """
     expected = [""] * len(indices) if digests is None else digests
     found: list[Inspection] = []
+    miniatures = np.tile(NO_MINIATURE, (len(indices), 1))
     with (
         ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool,
         progress_bar("Looking", len(indices), verbose, "images") as advance,
@@ -106,21 +110,24 @@ def inspect_images(
             some = list(indices[start : start + _AT_ONCE])
             raw = [source.read(index, index + 1)[0] for index in some]
             looked = pool.map(_inspect, raw, some, expected[start : start + _AT_ONCE])
-            for inspection in looked:
+            for inspection, miniature in looked:
+                miniatures[len(found)] = miniature
                 found.append(inspection)
                 advance(1)
-    return [each for each in map(partial(_compared, _Usual.of(found)), found) if _is_telling(each)]
+    usual = _Usual.of(found)
+    compared = [_compared(usual, each) for each in found]
+    return [each for each in compared if _is_telling(each)], miniatures
 
 
-def _inspect(raw: RawImage, index: int, digest: str) -> Inspection:
+def _inspect(raw: RawImage, index: int, digest: str) -> tuple[Inspection, np.ndarray]:
     notes: list[str] = []
     try:
         content = raw.fetch()
         if digest and content_sha256(content) != digest:
-            return Inspection(index, is_other=True)
-        pixels = load_image(content, _LOOKED_AT, raw.sample_id, notes)
+            return Inspection(index, is_other=True), NO_MINIATURE
+        pixels = load_image(content, LOADED_SIZE, raw.sample_id, notes)
     except DecodeError as error:
-        return Inspection(index, error=error.reason)
+        return Inspection(index, error=error.reason), NO_MINIATURE
     if isinstance(content, np.ndarray):
         height, width = content.shape[:2]
         size = (width, height)
@@ -129,7 +136,7 @@ def _inspect(raw: RawImage, index: int, digest: str) -> Inspection:
         with Image.open(io.BytesIO(content), formats=FORMATS) as image:
             size = image.size
     notes += _emptiness(pixels)
-    return Inspection(index, tuple(notes), size=size)
+    return Inspection(index, tuple(notes), size=size), miniature_of(pixels)
 
 
 def _emptiness(pixels: np.ndarray) -> list[str]:

@@ -20,6 +20,10 @@ SIDE = 16
 # Decoded to so many times the side, of which blocks are averaged: a JPEG that is scaled while it is decoded
 # must come out like the PNG it was made from.
 _OVERSAMPLING = 4
+#: (height, width) that an image is loaded at for it.
+LOADED_SIZE = (SIDE * _OVERSAMPLING, SIDE * _OVERSAMPLING)
+#: Of an image that cannot be decoded.
+NO_MINIATURE = np.full(SIDE * SIDE, np.nan, np.float32)
 # Of red, green and blue in grey (ITU-R BT.601).
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 _AT_ONCE = 256
@@ -54,11 +58,25 @@ def make_miniatures(source: ImageSource, *, workers: int | None = None) -> np.nd
 
 
 def _miniature(image: RawImage) -> np.ndarray:
-    length = SIDE * _OVERSAMPLING
     try:
-        pixels = load_image(image.fetch(), (length, length), image.sample_id)
+        pixels = load_image(image.fetch(), LOADED_SIZE, image.sample_id)
     except DecodeError:
-        return np.full(SIDE * SIDE, np.nan, np.float32)
+        return NO_MINIATURE
+    return miniature_of(pixels)
+
+
+def miniature_of(pixels: np.ndarray) -> np.ndarray:
+    """An image in 16 x 16 grey pixels, from 0 to 255.
+
+    Parameters
+    ----------
+    pixels : ndarray of shape (64, 64, 3), uint8
+        As `featx.images.decoding.load_image` gives it for `LOADED_SIZE`.
+
+    Returns
+    -------
+    ndarray of shape (256,), float32
+    """
     grey: np.ndarray = pixels @ _LUMA
     blocks = grey.reshape(SIDE, _OVERSAMPLING, SIDE, _OVERSAMPLING)
     return np.asarray(blocks.mean(axis=(1, 3)).reshape(-1), np.float32)

@@ -19,7 +19,7 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from featx.checks import check_choice, check_positive, check_seed, require
+from featx.checks import check_choice, check_positive, check_seed, explain, require
 from featx.errors import HeadError
 from featx.insight.audit_table import UNLABELLED, AuditTable, unbalanced_classes
 from featx.insight.duplicates import NearDuplicates, exact_duplicates, near_copies, near_duplicates, united
@@ -101,6 +101,9 @@ def audit_features(
         # What is absent is said before the work.
         require("cleanlab", "cleanlab")
     table = AuditTable.of(features, parts)
+    if content is not None and len(content) != len(features.sample_ids):
+        received = f"content of {len(content)} images for {len(features.sample_ids)} rows"
+        raise HeadError(explain(received, "one a row", "pass NaN for images that are not there"))
     run = _Run(table, features.X, n_neighbors, label_method, random_state, content)
     steps = (
         run.find_exact_duplicates,
@@ -187,10 +190,10 @@ class _Run:
         self.neighbors = nearest_neighbors(self.X, self.n_neighbors)
         found: NearDuplicates = near_duplicates(self.neighbors)
         if self.content is not None:
-            by_content = near_copies(
-                self.content[self.table.rows[self.audited]], n_neighbors=self.n_neighbors
-            )
-            found = united(found, by_content, len(self.audited))
+            content = self.content[self.table.rows[self.audited]]
+            if np.isfinite(content).all(axis=1).sum() >= _LEAST_SAMPLES:
+                by_content = near_copies(content, n_neighbors=self.n_neighbors)
+                found = united(found, by_content, len(self.audited))
         if not found.thresholds:
             self.notes.append("most images are alike: near duplicates could not be told from others")
         self.thresholds |= {f"near_duplicate_{name}": value for name, value in found.thresholds.items()}

@@ -5,7 +5,7 @@ import io
 import numpy as np
 from PIL import Image
 
-from featx import as_source
+from featx import as_source, make_miniatures
 from featx.images.decoding import content_sha256
 from featx.images.inspection import inspect_images
 from tests.conftest import make_images, write_class_folder
@@ -25,7 +25,7 @@ def folder_of(root, images):
 
 def looked_at(root, images):
     source = folder_of(root, images)
-    found = inspect_images(source, range(len(source)))
+    found, _ = inspect_images(source, range(len(source)))
     return {source.sample_ids[each.index].removeprefix("dark/"): each for each in found}
 
 
@@ -81,7 +81,7 @@ def test_odd_images(tmp_path):
 def test_a_mark_on_an_empty_ground_is_not_blank():
     images = np.full((2, 200, 200, 3), 255, np.uint8)
     images[1, 60:140, 60:140] = 0
-    assert [each.index for each in inspect_images(as_source(images), [0, 1])] == [0]
+    assert [each.index for each in inspect_images(as_source(images), [0, 1])[0]] == [0]
 
 
 def test_an_image_that_is_another_or_gone_is_said(tmp_path):
@@ -90,18 +90,27 @@ def test_an_image_that_is_another_or_gone_is_said(tmp_path):
     (tmp_path / "images" / source.sample_ids[3]).unlink()
     (tmp_path / "images" / source.sample_ids[5]).write_bytes(jpeg(photo(20, 24)))
     (tmp_path / "images" / source.sample_ids[7]).write_bytes(b"")
-    found = {each.index: each for each in inspect_images(source, range(12), digests)}
+    found = {each.index: each for each in inspect_images(source, range(12), digests)[0]}
     assert sorted(found) == [3, 5, 7]
     assert found[3].error == "No such file or directory"
     assert (found[5].is_other, found[7].is_other) == (True, True)
-    assert {each.index: each.error for each in inspect_images(source, [7])} == {7: "empty file"}
+    assert {each.index: each.error for each in inspect_images(source, [7])[0]} == {7: "empty file"}
 
 
 def test_some_images_in_the_order_given():
     images = make_images(6)
     images[[1, 4]] = 9
-    assert [each.index for each in inspect_images(as_source(images), [4, 0, 1])] == [4, 1]
+    assert [each.index for each in inspect_images(as_source(images), [4, 0, 1])[0]] == [4, 1]
 
 
 def test_no_images():
-    assert inspect_images(as_source(make_images(2)), []) == []
+    found, miniatures = inspect_images(as_source(make_images(2)), [])
+    assert (found, miniatures.shape) == ([], (0, 256))
+
+
+def test_miniatures_are_made_besides(tmp_path):
+    source = folder_of(tmp_path / "images", {"text.png": b"<html>"})
+    bad = source.sample_ids.index("dark/text.png")
+    _, miniatures = inspect_images(source, range(13))
+    np.testing.assert_array_equal(miniatures, make_miniatures(source))
+    assert np.flatnonzero(np.isnan(miniatures).any(axis=1)).tolist() == [bad]

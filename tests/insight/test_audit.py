@@ -148,6 +148,18 @@ class TestCopies:
         assert groups[3] == groups[600]
         assert groups[3] != groups[4]
 
+    def test_images_that_look_alike_are_near_copies_whatever_their_features(self):
+        features = digits(200)
+        content = np.random.default_rng(0).uniform(0, 255, (200, 256)).astype(np.float32)
+        content[150] = content[9] + 1
+        content[[3, 4]] = np.nan
+        assert ("9", "150") not in [each.sample_ids for each in audit_features(features).of("near_duplicate")]
+        found = audit_features(features, content=content)
+        assert ("9", "150") in [each.sample_ids for each in found.of("near_duplicate")]
+        assert "near_duplicate_content_ratio" in found.thresholds
+        without = audit_features(features, content=np.full((200, 256), np.nan))
+        assert without.findings == audit_features(features).findings
+
     def test_views_of_an_image_count_once(self):
         plain = digits(200)
         X = np.repeat(plain.X, 2, axis=0)
@@ -220,6 +232,7 @@ class TestWhatCannotBeAudited:
             ({"n_neighbors": -1}, "n_neighbors=-1"),
             ({"random_state": "x"}, "random_state='x'"),
             ({"parts": ["a"]}, "1 parts for 20 rows"),
+            ({"content": np.zeros((3, 256))}, "content of 3 images for 20 rows"),
         ],
     )
     def test_bad_parameters_are_refused(self, options, message):
