@@ -259,8 +259,8 @@ def main() -> None:
     is_unsure = (probability > 0) & (probability < 1)
     shares = [unsure_share(run.besides, is_unsure) for run in runs]
     print(
-        f"experts were unsure of {np.nanmean(shares):.0%} of the cells whose labels are suspected and were "
-        f"not flipped, and of {is_unsure.mean():.0%} of all"
+        f"experts were unsure of {np.nanmean(shares):.0%} of cells that are suspected and were not flipped; "
+        f"of all, of {is_unsure.mean():.0%} of all"
     )
     report = {
         "seeds": list(seeds),

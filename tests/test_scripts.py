@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from featx import FeatureSet, ImageClassifier, load_exported
+from featx import FeatureSet, Finding, ImageClassifier, audit_features, load_exported
 from tests.conftest import write_class_folder
 
 SCRIPTS = Path(__file__).parent.parent / "scripts"
@@ -147,3 +147,60 @@ def test_killed_runs_of_the_views_benchmark_end_alike():
     output = run("benchmark.py", "views", "--images", 24, "--rounds", 2, cwd=SCRIPTS.parent)
     assert output.count("same") == 2
     assert "4 an image" in output
+
+
+@pytest.fixture
+def planting():
+    pytest.importorskip("elpv_dataset", reason="the extra demo is not installed")
+    return SimpleNamespace(**runpy.run_path(str(SCRIPTS / "audit_elpv.py")))
+
+
+def test_what_is_planted_is_what_is_counted(planting):
+    images = np.random.default_rng(0).integers(0, 256, (120, 20, 20), dtype=np.uint8)
+    labels = ["functional", "defective"] * 60
+    planted = planting.plant(images, labels, seed=3)
+    assert len(planted.images) == len(planted.labels) == len(planted.parts) == 120 + 30 + 30 + 10
+    at = {name: row for row, name in enumerate(planted.ids)}
+    for pair in planted.exact + planted.encoded:
+        cell, copy = sorted(pair, key=lambda name: not name.startswith("cell"))
+        is_equal = np.array_equal(planted.images[at[cell]], planted.images[at[copy]])
+        assert is_equal == (pair in planted.exact)
+        is_other = planted.labels[at[cell]] != planted.labels[at[copy]]
+        assert is_other == (pair in planted.across_labels)
+    changed = {f"cell {row}" for row in range(120) if planted.labels[row] != labels[row]}
+    assert changed == planted.flipped
+    assert len(changed) == 40
+    assert not changed & {name for pair in planted.exact + planted.encoded for name in pair}
+    again = planting.plant(images, labels, seed=3)
+    assert (again.parts, again.labels) == (planted.parts, planted.labels)
+
+
+def test_recall_and_precision_of_sets_and_of_samples(planting):
+    sets = [Finding("near_duplicate", ids, 1.0, "") for ids in (("a", "b", "c"), ("d", "e"))]
+    score = planting.pairs_scored(sets, [frozenset("ab"), frozenset("bc"), frozenset("ad")])
+    assert (score.n_planted, score.n_found, score.recall, score.precision) == (3, 2, 2 / 3, 1 / 2)
+    score = planting.samples_scored(sets, {"a", "e", "x", "y"})
+    assert (score.n_planted, score.n_found, score.recall, score.precision) == (4, 5, 1 / 2, 2 / 5)
+    nothing = planting.samples_scored([], set())
+    assert np.isnan([nothing.recall, nothing.precision]).all()
+    # Seeds without a figure do not count.
+    table = planting.table_of([{"x": score}, {"x": nothing}])
+    assert table["x"]["recall"] == 1 / 2
+    assert "0.500 +- 0.000" in planting.table_lines(table)[1]
+
+
+@pytest.mark.usefixtures("benchmarks")
+def test_the_audited_features_are_made_with_known_faults():
+    made = importlib.import_module("benchmark_audit")
+    features, planted = made.make_features(4_000)
+    assert {kind: len(rows) for kind, rows in planted.items()} == {
+        "near_duplicate": 500,
+        "suspected_label": 500,
+        "outlier": 50,
+    }
+    # Without labels, which would take most of the time.
+    audit = audit_features(FeatureSet(features.X))
+    near = {name for each in audit.of("near_duplicate") for name in each.sample_ids}
+    odd = {name for each in audit.of("outlier") for name in each.sample_ids}
+    assert planted["near_duplicate"] <= near
+    assert planted["outlier"] <= odd

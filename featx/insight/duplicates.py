@@ -155,8 +155,8 @@ def near_duplicates(neighbors: Neighbors, *, false_discovery_rate: float = 0.05)
 def near_copies(content: np.ndarray, *, n_neighbors: int = 20, memory_gb: float = 1.0) -> NearDuplicates:
     """Sets of images that look alike from afar: copies that were compressed, resized or renamed.
 
-    Features are no good witness of these where they are of fine texture. Of the solar cells of ELPV, three
-    per cent of images that were encoded anew are found by their features, and all of them by this.
+    Features are no good witness of these where they are of fine texture. Of the solar cells of ELPV, one
+    in twenty images that were encoded anew is found by its features, and all are by this.
 
     Parameters
     ----------
