@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from featx.insight.findings import KINDS, Audit, Finding
 from featx.insight.markup import Child, Markup, element, escape, named
 from featx.insight.plots import few_shot_svg, highlighted, history_svg, last_known, learning_svg, projections
+from featx.insight.report_candidates import candidates_of, parameters_of
 from featx.insight.report_data import ReportParts, Section
 from featx.insight.report_summary import head_name, score_name
 from featx.insight.report_tables import (
@@ -19,6 +21,7 @@ from featx.insight.report_tables import (
     domain_of,
     measured,
     number,
+    p_value,
     percent,
     plot_figure,
     range_bar,
@@ -31,11 +34,12 @@ _MAX_CANDIDATES = 200
 _MAX_FINDINGS = 300
 _MAX_IDS = 4
 
+_LOSS = "log loss (less is better)"
 _DIFFERENCES = (
     ("accuracy", "accuracy"),
     ("balanced_accuracy", "balanced accuracy"),
     ("roc_auc", "ROC AUC"),
-    ("log_loss", "log loss (less is better)"),
+    ("log_loss", _LOSS),
 )
 
 
@@ -46,59 +50,43 @@ def leaderboard_section(parts: ReportParts) -> Section | None:
     """The candidates of a search, best first."""
     if parts.search is None:
         return None
-    candidates = parts.search.leaderboard()
+    candidates = candidates_of(parts.search)
     shown = candidates[:_MAX_CANDIDATES]
     is_choice = len({candidate["features"] for candidate in candidates}) > 1
-    intervals = [
-        (c["mean_test_score"] - c["std_test_score"], c["mean_test_score"] + c["std_test_score"])
-        for c in shown
-    ]
+    intervals = [candidate["score_ci"] for candidate in shown]
     domain = domain_of([candidate["mean_test_score"] for candidate in shown], intervals)
-    rows = [
-        _candidate(candidate, interval, domain, is_choice=is_choice)
-        for candidate, interval in zip(shown, intervals, strict=True)
-    ]
+    rows = [_candidate(candidate, domain, is_choice=is_choice) for candidate in shown]
     columns = [
         Column("rank", "number"),
         Column("head"),
         *([Column("features")] if is_choice else []),
         Column("parameters"),
         Column(f"mean {score_name(parts.search)}", "number"),
-        Column("± deviation", "number"),
         Column(f"{number(domain[0], 2)} to {number(domain[1], 2)}", "bar"),
+        Column("p", "number"),
         Column("fit, seconds", "number"),
     ]
     caption = (
-        f"The best {len(shown):,} of {count(len(candidates), 'candidate')}, by their mean over the folds."
+        f"The best {len(shown):,} of {count(len(candidates), 'candidate')}, by their mean over the folds, "
+        "with 95\u00a0% intervals. The p-value asks whether a candidate differs from the best, by itself."
     )
     body = table(caption, columns, rows, key="candidates", is_tall=len(rows) > 12)
     return Section("leaderboard", "Leaderboard", body)
 
 
 def _candidate(
-    candidate: Mapping[str, Any],
-    interval: tuple[float, float],
-    domain: tuple[float, float],
-    *,
-    is_choice: bool,
+    candidate: Mapping[str, Any], domain: tuple[float, float], *, is_choice: bool
 ) -> list[Child | Cell]:
-    params = ", ".join(
-        f"{name.rpartition('__')[2]} = {value:.4g}"
-        if isinstance(value, float)
-        else f"{name.rpartition('__')[2]} = {value}"
-        for name, value in candidate["params"].items()
-    )
-    score, deviation, seconds = (
-        candidate[name] for name in ("mean_test_score", "std_test_score", "mean_fit_time")
-    )
+    score, interval, p = (candidate[name] for name in ("mean_test_score", "score_ci", "p_value"))
+    seconds = candidate["mean_fit_time"]
     return [
         Cell(candidate["rank"], candidate["rank"]),
         head_name(candidate["head"]),
         *([named(candidate["features"])] if is_choice else []),
-        element("span", named(params), class_="quiet"),
-        Cell(number(score, 4), score),
-        Cell(number(deviation, 4), deviation),
+        element("span", named(parameters_of(candidate)), class_="quiet"),
+        measured(score, interval, partial(number, digits=4)),
         range_bar(score, interval, domain),
+        Cell(p_value(p), p),
         Cell(number(seconds, 2), seconds),
     ]
 
@@ -116,14 +104,15 @@ def comparison_section(parts: ReportParts) -> Section | None:
         for name, title in _DIFFERENCES
         if getattr(comparison, name) is not None
     ]
-    domain = domain_of([0.0], [one.difference_ci for _, one in known])
+    # Nats are no shares: they would have a scale of their own.
+    domain = domain_of([0.0], [one.difference_ci for title, one in known if title != _LOSS])
     rows = [
         [
             title,
             Cell(number(one.a), one.a),
             Cell(number(one.b), one.b),
             measured(one.difference, one.difference_ci),
-            range_bar(one.difference, one.difference_ci, domain, 0.0),
+            range_bar(one.difference, one.difference_ci, domain, 0.0) if title != _LOSS else None,
         ]
         for title, one in known
     ]
@@ -139,7 +128,7 @@ def comparison_section(parts: ReportParts) -> Section | None:
         [title, Cell(f"{n:,}", n), Cell(percent(n / max(1, comparison.n_samples)), n)] for title, n in answers
     ]
     heads = [Column("answers"), Column("samples", "number"), Column("share", "number")]
-    verdict = f"{comparison.verdict[:1].upper()}{comparison.verdict[1:]}."
+    verdict = f"Of heads a and b, {comparison.verdict}."
     body = [
         element("p", verdict, class_="lead"),
         table(
@@ -163,7 +152,7 @@ def learning_section(parts: ReportParts) -> Section | None:
     if not figures:
         return None
     verdict = getattr(parts.learning, "verdict", None)
-    lead = element("p", str(verdict), class_="lead") if verdict else None
+    lead = element("p", f"{verdict[:1].upper()}{verdict[1:]}.", class_="lead") if verdict else None
     return Section(
         "learning", "Would more labels help?", escape([lead, element("div", figures, class_="figures")])
     )

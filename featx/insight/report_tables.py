@@ -15,6 +15,7 @@ Interval = tuple[float, float]
 #: Stands for a number that there is not.
 NONE = "\N{EN DASH}"
 
+_PERCENT = "\u00a0%"
 _BAR_WIDTH, _BAR_HEIGHT = 120, 14
 
 
@@ -43,7 +44,7 @@ def percent(share: float | None, digits: int = 1) -> str:
     >>> percent(0.8902)
     '89.0\xa0%'
     """
-    return NONE if _is_unknown(share) else f"{share:.{digits}%}".replace("%", "\u00a0%")
+    return NONE if _is_unknown(share) else f"{share:.{digits}%}".replace("%", _PERCENT)
 
 
 def number(value: float | None, digits: int = 3) -> str:
@@ -76,7 +77,8 @@ def span(interval: Interval | None, form: Any = number) -> str:
     >>> span((0.25, 0.5))
     '0.250 to 0.500'
     """
-    return "" if interval is None else f"{form(interval[0])} to {form(interval[1])}"
+    # A unit is said once.
+    return "" if interval is None else f"{form(interval[0]).removesuffix(_PERCENT)} to {form(interval[1])}"
 
 
 def measured(value: float | None, interval: Interval | None, form: Any = number) -> Cell:
@@ -87,6 +89,17 @@ def measured(value: float | None, interval: Interval | None, form: Any = number)
     if interval is not None and not any(map(_is_unknown, interval)):
         shown.append(element("span", span(interval, form), class_="interval"))
     return Cell(shown, value)
+
+
+def p_equals(value: float) -> str:
+    """A p-value within a sentence.
+
+    Examples
+    --------
+    >>> p_equals(0.0312), p_equals(1e-9)
+    ('p = 0.031', 'p < 0.001')
+    """
+    return f"p = {p_value(value)}".replace("= <", "<")
 
 
 def p_value(value: float | None) -> str:
@@ -249,7 +262,7 @@ def plot_figure(
     ]
     return element(
         "figure",
-        element("figcaption", element("h4", title), element("p", note) if note else None),
+        element("figcaption", element("strong", title, class_="title"), element("p", note) if note else None),
         inline_svg(svg, key, title, description),
         element("ul", entries, class_="legend") if entries else None,
         id=key,
