@@ -61,7 +61,7 @@ class Gallery:
 def galleries_of(
     samples: ReportSamples | None, audit: Audit | None = None, *, n_pictures: int = MAX_PICTURES
 ) -> list[Gallery]:
-    """The galleries of a report; those without a sample are left out.
+    r"""The galleries of a report; those without a sample are left out.
 
     Parameters
     ----------
@@ -83,7 +83,7 @@ def galleries_of(
     ...     ["a", "b"], np.eye(2), ["cat", "dog"], ["test"] * 2, ["dog", "dog"], np.array([0.9, 0.8])
     ... )
     >>> [(gallery.key, gallery.rows, gallery.captions) for gallery in galleries_of(samples)]
-    [('mistakes', (0,), ('labelled cat, predicted dog (90.0 %)',))]
+    [('mistakes', (0,), ('labelled cat, predicted dog (90.0\xa0%)',))]
     """
     if samples is None:
         return []
@@ -127,7 +127,7 @@ def _percent(samples: ReportSamples, row: int) -> str:
     if np.isnan(confidence):
         return ""
     # Rounded down: a head is never shown surer than it is.
-    return f" ({int(confidence * 1000) / 10:.1f} %)"
+    return f" ({int(confidence * 1000) / 10:.1f}\u00a0%)"
 
 
 # -------------------------------------------------------------------------------------- the audit

@@ -21,6 +21,7 @@ from featx.errors import HeadError
 MAX_NAME = 160
 
 _ANY_LENGTH = 1 << 62
+_LONG_WORD = 24
 
 _VOID = frozenset({"br", "col", "hr", "img", "input", "link", "meta", "wbr"})
 _NAME = re.compile(r"[a-zA-Z][a-zA-Z0-9:-]*")
@@ -155,7 +156,10 @@ def named(text: object, limit: int = MAX_NAME) -> Markup:
     >>> named("<b>")
     '<bdi>&lt;b&gt;</bdi>'
     """
-    return element("bdi", visible(text, limit))
+    shown = visible(text, limit)
+    # Only what is too long for a column may be broken within a word.
+    is_long = max(map(len, shown.split()), default=0) > _LONG_WORD
+    return element("bdi", shown, class_="long" if is_long else None)
 
 
 def raw_text(tag: str, text: str, **attributes: object) -> Markup:

@@ -23,6 +23,7 @@ _FORMATS = {".png": "Software", ".svg": "Date", ".pdf": "CreationDate"}
 #: More classes than this are drawn as one grey bundle, but for those that do worst.
 MAX_SERIES = 8
 
+_MAX_MARKS = 8
 _DASHES = ("-", (0, (5, 1.5)), (0, (1, 2.2)))
 _SETTINGS = {
     # Otherwise an SVG names its parts by random numbers.
@@ -226,7 +227,9 @@ def calibration_svg(bins: Sequence[Any]) -> bytes:
         largest = max((one.n_samples for one in known), default=1)
         sizes = [14 + 90 * one.n_samples / largest for one in known]
         axes.plot(x, y, color=COLOURS["accent"], linewidth=0.9, alpha=0.6)
-        axes.scatter(x, y, sizes, color=COLOURS["accent"], edgecolors=COLOURS["panel"], zorder=3)
+        axes.scatter(
+            x, y, sizes, color=COLOURS["accent"], edgecolors=COLOURS["panel"], zorder=3, clip_on=False
+        )
         _unit(axes, "confidence", "accuracy")
 
     return _svg(draw)
@@ -235,9 +238,10 @@ def calibration_svg(bins: Sequence[Any]) -> bytes:
 def _log_axis(axes: Any, counts: Sequence[float]) -> None:
     """A logarithmic axis marked at the counts themselves, those left out that would touch."""
     axes.set_xscale("log")
+    apart = (max(counts) / min(counts)) ** (1 / _MAX_MARKS)
     marked: list[float] = []
     for count in sorted(counts):
-        if not marked or count / marked[-1] >= 1.45:
+        if not marked or count / marked[-1] >= apart:
             marked.append(count)
     axes.set_xticks(marked, [f"{count:,.0f}" for count in marked])
     axes.set_xticks([], minor=True)

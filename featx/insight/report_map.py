@@ -323,7 +323,9 @@ def _gallery(gallery: Gallery, samples: ReportSamples) -> Markup:
         "section",
         element("h3", gallery.title, id=f"{gallery.key}-title"),
         element("p", gallery.note, class_="quiet"),
-        element("div", shown, class_="gallery"),
+        element(
+            "div", shown, class_="gallery", tabindex=0, role="group", aria_labelledby=f"{gallery.key}-title"
+        ),
         id=f"gallery-{gallery.key}",
         aria_labelledby=f"{gallery.key}-title",
     )

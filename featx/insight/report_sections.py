@@ -116,14 +116,16 @@ def comparison_section(parts: ReportParts) -> Section | None:
         for name, title in _DIFFERENCES
         if getattr(comparison, name) is not None
     ]
-    domain = domain_of([0.0], [one.difference_ci for _, one in known])
+    # Nats are no shares: they would have a scale of their own.
+    shares = [one for title, one in known if not title.startswith("log loss")]
+    domain = domain_of([0.0], [one.difference_ci for one in shares])
     rows = [
         [
             title,
             Cell(number(one.a), one.a),
             Cell(number(one.b), one.b),
             measured(one.difference, one.difference_ci),
-            range_bar(one.difference, one.difference_ci, domain, 0.0),
+            range_bar(one.difference, one.difference_ci, domain, 0.0) if one in shares else None,
         ]
         for title, one in known
     ]
@@ -139,7 +141,7 @@ def comparison_section(parts: ReportParts) -> Section | None:
         [title, Cell(f"{n:,}", n), Cell(percent(n / max(1, comparison.n_samples)), n)] for title, n in answers
     ]
     heads = [Column("answers"), Column("samples", "number"), Column("share", "number")]
-    verdict = f"{comparison.verdict[:1].upper()}{comparison.verdict[1:]}."
+    verdict = f"Of heads a and b, {comparison.verdict}."
     body = [
         element("p", verdict, class_="lead"),
         table(
@@ -163,7 +165,7 @@ def learning_section(parts: ReportParts) -> Section | None:
     if not figures:
         return None
     verdict = getattr(parts.learning, "verdict", None)
-    lead = element("p", str(verdict), class_="lead") if verdict else None
+    lead = element("p", f"{verdict[:1].upper()}{verdict[1:]}.", class_="lead") if verdict else None
     return Section(
         "learning", "Would more labels help?", escape([lead, element("div", figures, class_="figures")])
     )

@@ -120,7 +120,7 @@ def head_name(name: str) -> Markup:
 def parameters_of(candidate: dict[str, Any]) -> Markup:
     """A candidate's parameters in brackets, or nothing."""
     shown = [
-        f"{name.rpartition('__')[2]} {value:.4g}"
+        f"{name.rpartition('__')[2]} {value:.6g}"
         if isinstance(value, float)
         else f"{name.rpartition('__')[2]} {value}"
         for name, value in candidate["params"].items()
@@ -247,7 +247,7 @@ def confusions(evaluation: Any) -> list[tuple[int, int, int]]:
 
 def _of_comparison(comparison: Any) -> Iterator[Markup]:
     if comparison is not None:
-        yield _sentence(f"{comparison.verdict[:1].upper()}{comparison.verdict[1:]}", ".")
+        yield _sentence(f"Of heads a and b, {comparison.verdict}", ".")
 
 
 def _of_learning(learning: Any) -> Iterator[Markup]:

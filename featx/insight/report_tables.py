@@ -15,6 +15,7 @@ Interval = tuple[float, float]
 #: Stands for a number that there is not.
 NONE = "\N{EN DASH}"
 
+_PERCENT = "\u00a0%"
 _BAR_WIDTH, _BAR_HEIGHT = 120, 14
 
 
@@ -43,7 +44,7 @@ def percent(share: float | None, digits: int = 1) -> str:
     >>> percent(0.8902)
     '89.0\xa0%'
     """
-    return NONE if _is_unknown(share) else f"{share:.{digits}%}".replace("%", "\u00a0%")
+    return NONE if _is_unknown(share) else f"{share:.{digits}%}".replace("%", _PERCENT)
 
 
 def number(value: float | None, digits: int = 3) -> str:
@@ -76,7 +77,8 @@ def span(interval: Interval | None, form: Any = number) -> str:
     >>> span((0.25, 0.5))
     '0.250 to 0.500'
     """
-    return "" if interval is None else f"{form(interval[0])} to {form(interval[1])}"
+    # A unit is said once.
+    return "" if interval is None else f"{form(interval[0]).removesuffix(_PERCENT)} to {form(interval[1])}"
 
 
 def measured(value: float | None, interval: Interval | None, form: Any = number) -> Cell:

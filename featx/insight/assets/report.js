@@ -384,7 +384,7 @@
       const box = byId("map-pictures");
       if (box && box.checked && this.pictures.isReady) this.drawPictures(context);
       else this.drawMarks(context);
-      for (const row of this.pins) this.drawRing(context, row, "--ink");
+      for (const row of this.pins) if (this.samples.isShown(row)) this.drawRing(context, row, "--ink");
       if (this.current >= 0) this.drawRing(context, this.current, "--accent");
     }
 
@@ -605,7 +605,10 @@
       canvas.addEventListener("pointerdown", (event) => this.pressed(event));
       canvas.addEventListener("pointermove", (event) => this.moved(event));
       for (const name of ["pointerup", "pointercancel"]) canvas.addEventListener(name, (event) => this.released(event));
-      canvas.addEventListener("pointerleave", () => { if (!canvas.matches(":focus")) this.select(-1, { isSaid: false }); });
+      canvas.addEventListener("pointerleave", (event) => {
+        // A finger leaves whenever it is lifted; what it chose stays.
+        if (event.pointerType === "mouse" && !canvas.matches(":focus")) this.select(-1, { isSaid: false });
+      });
       canvas.addEventListener("wheel", (event) => this.wheeled(event), { passive: false });
       canvas.addEventListener("dblclick", (event) => this.zoomBy(2, this.at(event)));
       canvas.addEventListener("keydown", (event) => this.keyed(event));
@@ -766,7 +769,7 @@
 
     cell({ title, key, codes, isNumber, text }, row) {
       if (title === "sample") {
-        const button = make("button", { type: "button", dir: "auto", title: "Show on the map" }, this.samples.ids[row]);
+        const button = make("button", { type: "button", dir: "auto", className: "long", title: "Show on the map" }, this.samples.ids[row]);
         button.addEventListener("click", () => {
           this.map.reveal(row);
           this.map.canvas.focus();
@@ -777,7 +780,8 @@
       if (key === null) return make("td", {}, this.pictures.tileOf(row) < 0 ? "" : this.pictures.tile(row));
       if (isNumber) return make("td", { className: "number" }, text(row));
       const swatch = codes && codes[row] >= 0 ? makeSwatch(lookOf(codes[row]), "mark") : null;
-      return make("td", { dir: "auto" }, swatch, key(row));
+      const shown = key(row);
+      return make("td", {}, make("span", { className: "named" }, swatch, make("bdi", { className: shown.length > 24 ? "long" : "" }, shown)));
     }
   }
 
