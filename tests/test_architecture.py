@@ -89,6 +89,8 @@ MANY_PARAMETERS_ALLOWED = {
     "featx.features.extraction:extract",
     "featx.cli.features:extract",
     "featx.cli.searching:search",
+    "featx.cli.comparing:compare",
+    "featx.report_contents:report_samples",
     "featx.cli.heads:predict",
     "featx.cli.learning:curve",
     "featx.cli.models:finetune",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from featx.cli.options import AsJson, load_feature_files
+from featx.cli.options import AsJson, Images, Report, load_feature_files, report_options, tell_of_report
 from featx.cli.printing import print_json, print_rows
 from featx.errors import printable
 
@@ -34,6 +34,8 @@ def compare(
     ],
     *,
     out: Annotated[Path | None, typer.Option(help="CSV file to write: where the models differ.")] = None,
+    report: Report = None,
+    images: Images = None,
     random_state: Annotated[int, typer.Option(help="Seed of the intervals.")] = 0,
     as_json: AsJson = False,
 ) -> None:
@@ -43,22 +45,26 @@ def compare(
     from featx.heads.persistence import ModelFile
 
     check_target(out, a, b, *features)
-    found = compare_models(
-        (str(a), ModelFile.load(a)),
-        (str(b), ModelFile.load(b)),
-        load_feature_files(features),
-        random_state=random_state,
-    )
+    reporting = report_options(report, images, random_state, (out, a, b, *features))
+    models, sets = (ModelFile.load(a), ModelFile.load(b)), load_feature_files(features)
+    found = compare_models((str(a), models[0]), (str(b), models[1]), sets, random_state=random_state)
     _warn(found)
     if out is not None:
         found.save_csv(out)
+    samples = None
+    if report is not None:
+        from featx.report_jobs import write_comparison_report
+
+        samples = write_comparison_report(report, models, sets, found, reporting)
     if as_json:
-        print_json({**found.to_dict(), "path": out})
+        print_json({**found.to_dict(), "path": out, "report": report})
         return
     typer.echo(printable(found.verdict))
     print_rows(_metric_rows(found), title=f"{found.comparison.n_samples:,} images, 95 % paired intervals")
     print_rows(_count_rows(found))
     _print_differing(found, out)
+    if report is not None:
+        tell_of_report(report, samples)
 
 
 def _warn(found: ModelComparison) -> None:
