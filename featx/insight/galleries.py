@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from featx.insight.findings import Audit, Finding
+from featx.insight.markup import visible
 from featx.insight.report_data import ReportSamples
 
 #: Pictures in one gallery.
@@ -18,6 +19,9 @@ MAX_PICTURES = 24
 
 # Most of one set of duplicates: the rest look the same.
 _MAX_OF_A_SET = 4
+
+# Of what stands in a caption.
+_MAX_NAME, _MAX_REASON = 40, 200
 
 # Kinds of findings that are shown as they are: title and note.
 _SHOWN_KINDS = {
@@ -103,6 +107,10 @@ def _gallery(key: str, title: str, note: str, shown: Sequence[tuple[int, str]], 
     return Gallery(key, title, note, tuple(row for row, _ in shown), tuple(caption for _, caption in shown))
 
 
+def _short(name: str | None) -> str:
+    return visible(name, _MAX_NAME)
+
+
 # ---------------------------------------------------------------------------------------- mistakes
 
 
@@ -115,19 +123,18 @@ def _mistakes(samples: ReportSamples, n_pictures: int) -> Gallery:
     # Surest first; a head without probabilities has an order of its own.
     wrong.sort(key=lambda row: -np.nan_to_num(float(samples.confidence[row]), nan=-1.0))
     shown = [
-        (row, f"labelled {samples.labels[row]}, predicted {samples.predicted[row]}{_percent(samples, row)}")
-        for row in wrong
+        (row, f"labelled {_short(samples.labels[row])}, predicted {_answer(samples, row)}") for row in wrong
     ]
     note = "Where the head is wrong and most sure of itself."
     return _gallery("mistakes", "Most confident mistakes", note, shown, n_pictures)
 
 
-def _percent(samples: ReportSamples, row: int) -> str:
-    confidence = float(samples.confidence[row])
+def _answer(samples: ReportSamples, row: int) -> str:
+    answer, confidence = _short(samples.predicted[row]), float(samples.confidence[row])
     if np.isnan(confidence):
-        return ""
+        return answer
     # Rounded down: a head is never shown surer than it is.
-    return f" ({int(confidence * 1000) / 10:.1f}\u00a0%)"
+    return f"{answer} ({int(confidence * 1000) / 10:.1f}\u00a0%)"
 
 
 # -------------------------------------------------------------------------------------- the audit
@@ -151,7 +158,8 @@ def _audited(
 
 def _reason(samples: ReportSamples, row: int, finding: Finding) -> str:
     label = samples.labels[row]
-    return finding.reason if label is None else f"labelled {label}; {finding.reason}"
+    reason = visible(finding.reason, _MAX_REASON)
+    return reason if label is None else f"labelled {_short(label)}; {reason}"
 
 
 def _duplicates(
@@ -199,7 +207,7 @@ def _sets(
             break
         shown += [(row, number) for row in of_set[:_MAX_OF_A_SET]]
     captions = tuple(
-        ", ".join(filter(None, [samples.parts[row], samples.labels[row] or "no label"])) for row, _ in shown
+        ", ".join([_short(samples.parts[row]), _short(samples.labels[row] or "no label")]) for row, _ in shown
     )
     return Gallery(key, title, note, tuple(row for row, _ in shown), captions, tuple(n for _, n in shown))
 
@@ -213,7 +221,9 @@ def _differing(samples: ReportSamples, n_pictures: int) -> Iterable[Gallery]:
     for row, (label, a, b) in enumerate(answers):
         if label is None or a is None or b is None or a == b or label not in (a, b):
             continue
-        only["a" if a == label else "b"].append((row, f"labelled {label}; a says {a}, b says {b}"))
+        only["a" if a == label else "b"].append(
+            (row, f"labelled {_short(label)}; a says {_short(a)}, b says {_short(b)}")
+        )
     for right, wrong in (("a", "b"), ("b", "a")):
         note = f"What head {right} gets right and head {wrong} does not."
         yield _gallery(f"only-{right}", f"Only {right} is right", note, only[right], n_pictures)

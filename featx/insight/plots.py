@@ -168,9 +168,11 @@ def _svg(draw: Callable[[Any], None], *, width: float = 4.6, height: float = 3.5
 def _lines(axes: Any, x: Sequence[Any], y: Sequence[Any], values: Sequence[float], **how: Any) -> None:
     """One line a series; where they are many, most are grey."""
     chosen = highlighted(values)
+    # A hundred lines of dots would be dots alone.
+    grey = how | {"marker": None}
     for index in range(len(values)):
         if index not in chosen:
-            axes.plot(x[index], y[index], color=COLOURS["muted"], alpha=0.35, linewidth=0.7, **how)
+            axes.plot(x[index], y[index], color=COLOURS["muted"], alpha=0.35, linewidth=0.7, **grey)
     for place, index in enumerate(chosen):
         role, dashes = series_look(place)
         axes.plot(x[index], y[index], color=COLOURS[role], linestyle=_DASHES[dashes], **how)

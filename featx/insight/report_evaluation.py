@@ -192,7 +192,7 @@ def _matrix_picture(counts: np.ndarray) -> Markup:
     )
     return element(
         "figure",
-        element("figcaption", element("h4", title), element("p", note)),
+        element("figcaption", element("strong", title, class_="title"), element("p", note)),
         picture,
         id="confusion-matrix",
     )

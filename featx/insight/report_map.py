@@ -165,7 +165,7 @@ def map_section(parts: ReportParts, data: dict[str, Any], note: str) -> Section 
     )
     body = [
         element("p", note, class_="lead"),
-        element("p", _script_needed(), class_="noscript-note"),
+        _script_needed(),
         element(
             "div", _controls(samples, data), _stage(description), class_="map", hidden=True, id="map-view"
         ),
@@ -177,7 +177,8 @@ def map_section(parts: ReportParts, data: dict[str, Any], note: str) -> Section 
 
 
 def _script_needed() -> Markup:
-    return element("noscript", "The map and the table of samples need JavaScript; everything else does not.")
+    note = "The map and the table of samples need JavaScript; everything else does not."
+    return element("noscript", element("p", note))
 
 
 def _controls(samples: ReportSamples, data: dict[str, Any]) -> Markup:
@@ -341,12 +342,14 @@ def _figure(samples: ReportSamples, row: int, caption: str) -> Markup:
     )
 
 
-def _picture(samples: ReportSamples, row: int) -> Markup:
+def _picture(samples: ReportSamples, row: int) -> Markup | None:
     pictures = samples.pictures
+    if pictures is None:
+        return None
     name = visible(samples.sample_ids[row])
-    if pictures is not None and row in pictures.large:
+    if row in pictures.large:
         return element("img", src=picture_address(pictures.large[row]), alt=f"Picture of {name}")
-    if pictures is not None and pictures.tiles[row] >= 0:
+    if pictures.tiles[row] >= 0:
         # The script draws its tile.
         return element("canvas", class_="tile", data_tile=row, role="img", aria_label=f"Picture of {name}")
     return element("div", "no picture", class_="no-picture")

@@ -31,11 +31,12 @@ _MAX_CANDIDATES = 200
 _MAX_FINDINGS = 300
 _MAX_IDS = 4
 
+_LOSS = "log loss (less is better)"
 _DIFFERENCES = (
     ("accuracy", "accuracy"),
     ("balanced_accuracy", "balanced accuracy"),
     ("roc_auc", "ROC AUC"),
-    ("log_loss", "log loss (less is better)"),
+    ("log_loss", _LOSS),
 )
 
 
@@ -117,15 +118,14 @@ def comparison_section(parts: ReportParts) -> Section | None:
         if getattr(comparison, name) is not None
     ]
     # Nats are no shares: they would have a scale of their own.
-    shares = [one for title, one in known if not title.startswith("log loss")]
-    domain = domain_of([0.0], [one.difference_ci for one in shares])
+    domain = domain_of([0.0], [one.difference_ci for title, one in known if title != _LOSS])
     rows = [
         [
             title,
             Cell(number(one.a), one.a),
             Cell(number(one.b), one.b),
             measured(one.difference, one.difference_ci),
-            range_bar(one.difference, one.difference_ci, domain, 0.0) if one in shares else None,
+            range_bar(one.difference, one.difference_ci, domain, 0.0) if title != _LOSS else None,
         ]
         for title, one in known
     ]

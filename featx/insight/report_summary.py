@@ -12,7 +12,7 @@ from scipy.stats import t as student
 from featx.insight.findings import KINDS, Audit
 from featx.insight.markup import Child, Markup, element, escape, named
 from featx.insight.report_data import ReportParts, ReportSamples, Section
-from featx.insight.report_tables import count, number, p_value, percent, span
+from featx.insight.report_tables import count, number, p_equals, percent, span
 
 # A share of sizes below which a class is called small.
 _SURE = 0.05
@@ -141,11 +141,9 @@ def _of_next_best(search: Any, candidates: list[dict[str, Any]]) -> Iterator[Mar
     if p is None:
         yield _sentence(*follows, ".")
     elif p < _SURE:
-        yield _sentence(*follows, f"; the folds tell the two apart (p = {p_value(p)}).")
+        yield _sentence(*follows, f"; the folds tell the two apart ({p_equals(p)}).")
     else:
-        yield _sentence(
-            *follows, "; the folds ", _strong("cannot tell the two apart"), f" (p = {p_value(p)})."
-        )
+        yield _sentence(*follows, "; the folds ", _strong("cannot tell the two apart"), f" ({p_equals(p)}).")
 
 
 def folds_p_value(search: Any, a: dict[str, Any], b: dict[str, Any]) -> float | None:
@@ -263,13 +261,10 @@ def _of_audit(audit: Audit | None) -> Iterator[Markup]:
         place: sum(place in finding.across for finding in audit.findings) for place in ("parts", "labels")
     }
     if across["parts"]:
-        sets = count(across["parts"], "set")
-        yield _sentence(
-            _strong("The test part leaks: "),
-            f"{sets} of duplicates stand in several parts, so scores on it flatter.",
-        )
+        sets = f"{count(across['parts'], 'set')} of duplicates across parts; scores on it flatter."
+        yield _sentence(_strong("The test part leaks: "), sets)
     if across["labels"]:
-        yield _sentence(f"{count(across['labels'], 'set')} of duplicates carry several labels.")
+        yield _sentence(f"{count(across['labels'], 'set')} of duplicates across labels.")
     counts = {kind: n for kind, n in audit.counts().items() if n and kind != "class_balance"}
     if not counts:
         yield _sentence("The audit found nothing to warn of.")

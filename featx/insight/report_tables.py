@@ -91,6 +91,17 @@ def measured(value: float | None, interval: Interval | None, form: Any = number)
     return Cell(shown, value)
 
 
+def p_equals(value: float) -> str:
+    """A p-value within a sentence.
+
+    Examples
+    --------
+    >>> p_equals(0.0312), p_equals(1e-9)
+    ('p = 0.031', 'p < 0.001')
+    """
+    return f"p = {p_value(value)}".replace("= <", "<")
+
+
 def p_value(value: float | None) -> str:
     """A p-value; very small ones as a bound.
 
@@ -251,7 +262,7 @@ def plot_figure(
     ]
     return element(
         "figure",
-        element("figcaption", element("h4", title), element("p", note) if note else None),
+        element("figcaption", element("strong", title, class_="title"), element("p", note) if note else None),
         inline_svg(svg, key, title, description),
         element("ul", entries, class_="legend") if entries else None,
         id=key,

@@ -213,8 +213,9 @@
       return true;
     }
 
-    /* The best picture of a sample as an element, or a box that says that there is none. */
+    /* The best picture of a sample as an element, or a box that says that there is none; null where none has one. */
     element(row) {
+      if (!this.samples.pictures) return null;
       if (this.large.has(row)) return make("img", { src: this.large.get(row), alt: this.nameOf(row) });
       if (this.tileOf(row) < 0) return make("div", { className: "no-picture" }, "no picture");
       return this.tile(row);
@@ -488,7 +489,7 @@
     }
 
     showCard(row) {
-      this.card.replaceChildren(this.pictures.element(row), this.facts(row));
+      this.card.replaceChildren(...[this.pictures.element(row), this.facts(row)].filter(Boolean));
       this.card.hidden = false;
       const [x, y] = this.place(row);
       const stage = this.canvas.getBoundingClientRect();
