@@ -18,6 +18,9 @@ from benchmark_tables import Goal
 # Of 5,000 images: seconds, and bytes.
 MOST_SECONDS, MOST_BYTES = 30.0, 5_000_000
 
+# As a report has them.
+N_REPEATS = 4
+
 # So that there are mistakes to show, as in real data.
 _WRONG_LABELS = 0.05
 
@@ -43,8 +46,8 @@ def benchmark_report(n_images: int) -> list[dict[str, Any]]:
         audit = featx.audit_features(features, parts=parts)
         marks.append(perf_counter())
         curves = {
-            "learning": featx.learning_curve(None, features.X, features.y),
-            "few_shot": featx.few_shot_curve(features.X, features.y, class_names=features.class_names),
+            "learning": featx.learning_curve(None, features.X, features.y, n_repeats=N_REPEATS),
+            "few_shot": featx.few_shot_curve(features.X, features.y, n_repeats=N_REPEATS),
         }
         marks.append(perf_counter())
         samples = featx.report_samples(features, search, test, images=source, audit=audit)

@@ -189,6 +189,9 @@ class TestEverywhere:
         )
         assert controls == []
         assert page.locator("main > section:visible").count() == sections
+        # As wide as A4 at 96 dots an inch.
+        page.set_viewport_size({"width": 794, "height": 1123})
+        assert page.evaluate(TOO_WIDE) == []
         assert (
             page.locator("#candidates tbody tr:visible").count()
             == page.locator("#candidates tbody tr").count()
