@@ -49,6 +49,9 @@ _PACKAGES = {"Keras": "keras", "scikit-learn": "scikit-learn", "NumPy": "numpy",
 # Of more, an audit takes a draw and a learning curve is left to its own command.
 _MAX_STUDIED = 20_000
 
+# Of the learning curve: a report of 5,000 images is to take seconds; featx curve draws ten.
+_N_REPEATS = 4
+
 _FLATTERS = "The head was fitted on all of these images: every figure here flatters it."
 
 
@@ -223,7 +226,7 @@ def _insights(
         return found, notes
     say("drawing learning curves", options.verbose)
     try:
-        curves = draw_label_curves(combined.feature_sets, random_state=seed)
+        curves = draw_label_curves(combined.feature_sets, n_repeats=_N_REPEATS, random_state=seed)
     except HeadError as error:
         notes.append(f"There is no learning curve: {error}.")
     else:

@@ -15,6 +15,7 @@
     .venv/bin/python scripts/benchmark.py rank a.h5 b.h5 ...       # the rank of features beside a search's
     .venv/bin/python scripts/benchmark.py finetune                 # ELPV: frozen, tuned, from a random head
     .venv/bin/python scripts/benchmark.py activations              # ELPV: frozen blocks once, or every epoch
+    .venv/bin/python scripts/benchmark.py report                   # a report of 5,000 JPEGs
 
 Runs that are timed against each other are processes of their own that take turns, and medians are compared.
 Tables go to the terminal and to cache/reports/.
@@ -44,6 +45,7 @@ from benchmark_features import (
     benchmark_views,
     precision_panels,
 )
+from benchmark_report import benchmark_report
 from benchmark_search import benchmark_rank, benchmark_search, benchmark_search_memory
 from benchmark_sides import ROOT, measure, timed
 from benchmark_store import benchmark_store
@@ -216,6 +218,7 @@ MEASURES: dict[str, Callable[[argparse.Namespace], list[dict[str, Any]]]] = {
     "rank": lambda options: benchmark_rank(options.files),
     "finetune": lambda options: benchmark_finetune(options.seeds, options.epochs),
     "activations": lambda _: benchmark_activations(),
+    "report": lambda options: benchmark_report(options.images),
 }
 
 

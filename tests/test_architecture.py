@@ -91,6 +91,8 @@ MANY_PARAMETERS_ALLOWED = {
     "featx.cli.searching:search",
     "featx.cli.auditing:audit",
     "featx.cli.heads:evaluate",
+    "featx.cli.comparing:compare",
+    "featx.report_contents:report_samples",
     "featx.cli.heads:predict",
     "featx.cli.learning:curve",
     "featx.cli.models:finetune",

@@ -6,7 +6,7 @@ import re
 import numpy as np
 import pytest
 
-from featx import FeatureExtractor, FeatureSet, HeadSearch, ModelFile, as_source, extract
+from featx import FeatureExtractor, FeatureSet, HeadSearch, ModelFile, as_source, extract, report_jobs
 from featx.comparison_jobs import compare_models
 from featx.insight.exclusions import Exclusions
 from featx.jobs import evaluate_model
@@ -164,16 +164,23 @@ def test_samples_that_a_search_left_out_are_named_so(searched, tmp_path):
     assert (samples.parts[row], samples.predicted[row]) == ("left out", None)
 
 
-def test_too_few_labels_for_a_learning_curve_are_no_error(searched, tmp_path):
+def test_labels_that_serve_no_learning_curve_are_no_error(searched, tmp_path):
     _, features, _, model = searched
-    rows = [0, 1, 2, 20, 21, 22]
-    few = FeatureSet(
+    rows = np.flatnonzero(features.y == 0)
+    one_class = FeatureSet(
         features.X[rows],
         features.y[rows],
         sample_ids=[features.sample_ids[row] for row in rows],
         class_names=features.class_names,
         spec=features.spec,
     )
-    found = evaluate_model(model, few)
-    samples = write_evaluation_report(tmp_path / "r.html", model, few, found)
+    found = evaluate_model(model, one_class)
+    samples = write_evaluation_report(tmp_path / "r.html", model, one_class, found)
     assert any(note.startswith("There is no learning curve: received") for note in samples.notes)
+
+
+def test_very_many_samples_get_no_learning_curve(searched, tmp_path, monkeypatch):
+    result = searched[2]
+    monkeypatch.setattr(report_jobs, "_MAX_STUDIED", 39)
+    samples = write_search_report(tmp_path / "r.html", result)
+    assert samples.notes[-1].startswith("There is no learning curve of 40 samples")

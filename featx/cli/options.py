@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from contextvars import ContextVar
 from pathlib import Path
@@ -215,7 +216,11 @@ def report_options(
     from featx.insight.report import check_report
     from featx.report_jobs import ReportOptions
 
-    check_target(report, *(path for path in (images, *inputs) if path is not None))
+    others = [path for path in (images, *inputs) if path is not None]
+    check_target(report, *others)
+    if os.path.realpath(report) in map(os.path.realpath, others):
+        received, expected = f"--report {report}", "another file than the others that are written"
+        raise StoreError(explain(received, expected, "choose another name"))
     check_report(report)
     source = None if images is None else make_source(images)
     return ReportOptions(source, TYPED.get(), random_state, verbose=1)

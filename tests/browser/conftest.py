@@ -75,11 +75,11 @@ def opened(browser):
     seen = SimpleNamespace(console=[], errors=[], requests=[], dialogs=[])
 
     @contextmanager
-    def opened_file(path, **options):
+    def opened_file(path, timeout_ms=3000, **options):
         options = {"viewport": {"width": 1280, "height": 900}, **options}
         context = browser.new_context(offline=True, **options)
-        # What is not there within these milliseconds will not come.
-        context.set_default_timeout(3000)
+        # What is not there by then will not come.
+        context.set_default_timeout(timeout_ms)
         page = context.new_page()
         page.on("console", lambda message: seen.console.append((message.type, message.text)))
         page.on("pageerror", lambda error: seen.errors.append(str(error)))

@@ -40,10 +40,18 @@ CONTRASTS = """() => {
 }"""
 
 #: What reaches beyond the page's right edge, and is not inside something that scrolls by itself.
-TOO_WIDE = """() => [...document.querySelectorAll("body *")]
-  .filter(element => element.checkVisibility() && !element.closest(".scroll, pre, svg"))
-  .filter(element => element.getBoundingClientRect().right > document.documentElement.clientWidth + 1)
-  .map(element => element.tagName + "." + element.className)"""
+TOO_WIDE = """() => {
+  const scrolls = element => {
+    for (let at = element.parentElement; at !== document.body; at = at.parentElement) {
+      if (getComputedStyle(at).overflowX !== "visible") return true;
+    }
+    return false;
+  };
+  return [...document.querySelectorAll("body *")]
+    .filter(element => element.checkVisibility() && !scrolls(element))
+    .filter(element => element.getBoundingClientRect().right > document.documentElement.clientWidth + 1)
+    .map(element => element.tagName + "." + element.className);
+}"""
 
 #: What is used or seen and has no name for a screen reader.
 UNNAMED = """() => [...document.querySelectorAll("button, input, canvas, table, section")]
@@ -52,9 +60,14 @@ UNNAMED = """() => [...document.querySelectorAll("button, input, canvas, table, 
     || (one.labels && one.labels.length) || one.caption))
   .map(one => one.outerHTML.slice(0, 80))"""
 
-#: Different values among a canvas's pixels; a blank one has one or two.
-N_SHADES = """canvas => new Set(
-  canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data).size"""
+#: Different values among a picture's pixels; a blank one has one or two.
+N_SHADES = """picture => {
+  const canvas = document.createElement("canvas");
+  [canvas.width, canvas.height] = [picture.width, picture.height];
+  const context = canvas.getContext("2d");
+  context.drawImage(picture, 0, 0, canvas.width, canvas.height);
+  return new Set(context.getImageData(0, 0, canvas.width, canvas.height).data).size;
+}"""
 
 #: Widths of pictures once they are decoded, which those further down are when they are come to.
 WIDTHS = """images => Promise.all(images.map(async image => {

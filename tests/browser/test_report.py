@@ -102,9 +102,7 @@ class TestMap:
         card = self.hovered(page)
         text = card.inner_text()
         assert any(sample_id in text for sample_id in report.samples.sample_ids)
-        assert card.locator("canvas, img").count() == 1
-        drawn = card.locator("canvas").evaluate(N_SHADES)
-        assert drawn > 20, "its picture is blank"
+        assert card.locator("canvas, img").evaluate(N_SHADES) > 10, "its picture is blank"
 
     def test_the_keyboard_walks_from_point_to_point(self, page, report):
         page.locator("#map-canvas").focus()
@@ -125,12 +123,12 @@ class TestMap:
     def test_a_label_is_filtered(self, page, report):
         boxes = page.locator("#map-legend input[type=checkbox]")
         assert boxes.count() == 2
-        before = self.n_shown(page)
+        labels = report.samples.labels
+        before = page.locator("#map-canvas").screenshot()
         boxes.nth(0).uncheck()
         page.wait_for_timeout(50)
-        labels = report.samples.labels
-        assert before == len(labels)
         assert self.n_shown(page) in {labels.count(name) for name in set(labels)}
+        assert page.locator("#map-canvas").screenshot() != before
         page.locator("#map-none").click()
         assert self.n_shown(page) == 0
         page.locator("#map-all").click()
@@ -185,11 +183,15 @@ class TestEverywhere:
         sections = page.locator("main > section").count()
         page.emulate_media(media="print")
         controls = page.eval_on_selector_all(
-            "button, input, select",
+            # Names of columns are buttons, which on paper are but names.
+            ":is(button, input, select):not(th button)",
             "all => all.filter(one => one.checkVisibility()).map(one => one.id || one.name)",
         )
         assert controls == []
         assert page.locator("main > section:visible").count() == sections
+        # As wide as A4 at 96 dots an inch.
+        page.set_viewport_size({"width": 794, "height": 1123})
+        assert page.evaluate(TOO_WIDE) == []
         assert (
             page.locator("#candidates tbody tr:visible").count()
             == page.locator("#candidates tbody tr").count()

@@ -24,7 +24,7 @@ FOLDER = Path(__file__).parents[2] / "cache" / "reports"
 def test_a_picture_of_the_report(view, opened):
     path = Path(os.environ["FEATX_SCREENSHOTS"])
     FOLDER.mkdir(parents=True, exist_ok=True)
-    with opened(path, **VIEWS[view]) as page:
+    with opened(path, timeout_ms=60_000, **VIEWS[view]) as page:
         if view == "printed":
             page.emulate_media(media="print")
             page.pdf(path=FOLDER / f"{path.stem}-{view}.pdf", format="A4", print_background=True)
