@@ -13,6 +13,7 @@ from featx.insight.report_candidates import candidates_of, parameters_of
 from featx.insight.report_data import ReportParts, Section
 from featx.insight.report_summary import head_name, score_name
 from featx.insight.report_tables import (
+    NONE,
     Cell,
     Column,
     Entry,
@@ -55,7 +56,10 @@ def leaderboard_section(parts: ReportParts) -> Section | None:
     is_choice = len({candidate["features"] for candidate in candidates}) > 1
     intervals = [candidate["score_ci"] for candidate in shown]
     domain = domain_of([candidate["mean_test_score"] for candidate in shown], intervals)
-    rows = [_candidate(candidate, domain, is_choice=is_choice) for candidate in shown]
+    rows = [
+        _candidate(candidate, domain, is_choice=is_choice, is_best=place == 0)
+        for place, candidate in enumerate(shown)
+    ]
     columns = [
         Column("rank", "number"),
         Column("head"),
@@ -75,7 +79,7 @@ def leaderboard_section(parts: ReportParts) -> Section | None:
 
 
 def _candidate(
-    candidate: Mapping[str, Any], domain: tuple[float, float], *, is_choice: bool
+    candidate: Mapping[str, Any], domain: tuple[float, float], *, is_choice: bool, is_best: bool
 ) -> list[Child | Cell]:
     score, interval, p = (candidate[name] for name in ("mean_test_score", "score_ci", "p_value"))
     seconds = candidate["mean_fit_time"]
@@ -86,7 +90,7 @@ def _candidate(
         element("span", named(parameters_of(candidate)), class_="quiet"),
         measured(score, interval, partial(number, digits=4)),
         range_bar(score, interval, domain),
-        Cell(p_value(p), p),
+        Cell(NONE if is_best else p_value(p), p),
         Cell(number(seconds, 2), seconds),
     ]
 
