@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from featx.insight.findings import KINDS, Audit, Finding
 from featx.insight.markup import Child, Markup, element, escape, named
 from featx.insight.plots import few_shot_svg, highlighted, history_svg, last_known, learning_svg, projections
+from featx.insight.report_candidates import candidates_of, parameters_of
 from featx.insight.report_data import ReportParts, Section
 from featx.insight.report_summary import head_name, score_name
 from featx.insight.report_tables import (
+    NONE,
     Cell,
     Column,
     Entry,
@@ -19,6 +22,7 @@ from featx.insight.report_tables import (
     domain_of,
     measured,
     number,
+    p_value,
     percent,
     plot_figure,
     range_bar,
@@ -47,17 +51,14 @@ def leaderboard_section(parts: ReportParts) -> Section | None:
     """The candidates of a search, best first."""
     if parts.search is None:
         return None
-    candidates = parts.search.leaderboard()
+    candidates = candidates_of(parts.search)
     shown = candidates[:_MAX_CANDIDATES]
     is_choice = len({candidate["features"] for candidate in candidates}) > 1
-    intervals = [
-        (c["mean_test_score"] - c["std_test_score"], c["mean_test_score"] + c["std_test_score"])
-        for c in shown
-    ]
+    intervals = [candidate["score_ci"] for candidate in shown]
     domain = domain_of([candidate["mean_test_score"] for candidate in shown], intervals)
     rows = [
-        _candidate(candidate, interval, domain, is_choice=is_choice)
-        for candidate, interval in zip(shown, intervals, strict=True)
+        _candidate(candidate, domain, is_choice=is_choice, is_best=place == 0)
+        for place, candidate in enumerate(shown)
     ]
     columns = [
         Column("rank", "number"),
@@ -65,41 +66,31 @@ def leaderboard_section(parts: ReportParts) -> Section | None:
         *([Column("features")] if is_choice else []),
         Column("parameters"),
         Column(f"mean {score_name(parts.search)}", "number"),
-        Column("± deviation", "number"),
         Column(f"{number(domain[0], 2)} to {number(domain[1], 2)}", "bar"),
+        Column("p", "number"),
         Column("fit, seconds", "number"),
     ]
     caption = (
-        f"The best {len(shown):,} of {count(len(candidates), 'candidate')}, by their mean over the folds."
+        f"The best {len(shown):,} of {count(len(candidates), 'candidate')}, by their mean over the folds, "
+        "with 95\u00a0% intervals. The p-value asks whether a candidate differs from the best, by itself."
     )
     body = table(caption, columns, rows, key="candidates", is_tall=len(rows) > 12)
     return Section("leaderboard", "Leaderboard", body)
 
 
 def _candidate(
-    candidate: Mapping[str, Any],
-    interval: tuple[float, float],
-    domain: tuple[float, float],
-    *,
-    is_choice: bool,
+    candidate: Mapping[str, Any], domain: tuple[float, float], *, is_choice: bool, is_best: bool
 ) -> list[Child | Cell]:
-    params = ", ".join(
-        f"{name.rpartition('__')[2]} = {value:.4g}"
-        if isinstance(value, float)
-        else f"{name.rpartition('__')[2]} = {value}"
-        for name, value in candidate["params"].items()
-    )
-    score, deviation, seconds = (
-        candidate[name] for name in ("mean_test_score", "std_test_score", "mean_fit_time")
-    )
+    score, interval, p = (candidate[name] for name in ("mean_test_score", "score_ci", "p_value"))
+    seconds = candidate["mean_fit_time"]
     return [
         Cell(candidate["rank"], candidate["rank"]),
         head_name(candidate["head"]),
         *([named(candidate["features"])] if is_choice else []),
-        element("span", named(params), class_="quiet"),
-        Cell(number(score, 4), score),
-        Cell(number(deviation, 4), deviation),
+        element("span", named(parameters_of(candidate)), class_="quiet"),
+        measured(score, interval, partial(number, digits=4)),
         range_bar(score, interval, domain),
+        Cell(NONE if is_best else p_value(p), p),
         Cell(number(seconds, 2), seconds),
     ]
 

@@ -7,15 +7,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from scipy.stats import t as student
 
 from featx.insight.findings import KINDS, Audit
 from featx.insight.markup import Child, Markup, element, escape, named
+from featx.insight.report_candidates import SIGNIFICANT, candidates_of, parameters_of
 from featx.insight.report_data import ReportParts, ReportSamples, Section
 from featx.insight.report_tables import count, number, p_equals, percent, span
-
-# A share of sizes below which a class is called small.
-_SURE = 0.05
 
 
 def summary(parts: ReportParts) -> Section:
@@ -87,7 +84,7 @@ def _tiles(parts: ReportParts) -> Markup | None:
 def _of_search(search: Any) -> Iterator[Markup]:
     if search is None:
         return
-    candidates = search.leaderboard()
+    candidates = candidates_of(search)
     heads = list(dict.fromkeys(candidate["head"] for candidate in candidates))
     n_features = len({candidate["features"] for candidate in candidates})
     sets = f" on {count(n_features, 'feature set')}" if n_features > 1 else ""
@@ -96,14 +93,14 @@ def _of_search(search: Any) -> Iterator[Markup]:
     yield _sentence(
         f"{count(len(candidates), 'candidate')} of {count(len(heads), 'head')} were tried{sets}{judged}."
     )
-    best = candidates[0]
+    best, params = candidates[0], parameters_of(candidates[0])
     score = f"a mean {score_name(search)} of {number(best['mean_test_score'])}"
     yield _sentence(
-        "The best is ", _strong(head_name(best["head"])), parameters_of(best),
+        "The best is ", _strong(head_name(best["head"])), [" (", named(params), ")"] if params else None,
         f" with {score} over the folds",
         ", which is a little too good, being the best of many.",
     )  # fmt: skip
-    yield from _of_next_best(search, candidates)
+    yield from _of_next_best(candidates)
 
 
 def score_name(search: Any) -> str:
@@ -117,81 +114,31 @@ def head_name(name: str) -> Markup:
     return named(name.replace("_", " "))
 
 
-def parameters_of(candidate: dict[str, Any]) -> Markup:
-    """A candidate's parameters in brackets, or nothing."""
-    shown = [
-        f"{name.rpartition('__')[2]} {value:.6g}"
-        if isinstance(value, float)
-        else f"{name.rpartition('__')[2]} {value}"
-        for name, value in candidate["params"].items()
-    ]
-    return _sentence(" (", named(", ".join(shown)), ")") if shown else Markup()
-
-
-def _of_next_best(search: Any, candidates: list[dict[str, Any]]) -> Iterator[Markup]:
-    """Whether the best is told apart from the best of another head or feature set."""
+def _of_next_best(candidates: list[dict[str, Any]]) -> Iterator[Markup]:
+    """Whether the best is told apart from the best of another head or feature set, and from how many."""
     best = candidates[0]
     others = [c for c in candidates if (c["head"], c["features"]) != (best["head"], best["features"])]
-    if not others or not math.isfinite(others[0]["mean_test_score"]):
-        return
-    other = others[0]
-    where = _sentence(" on ", named(other["features"])) if other["features"] != best["features"] else ""
-    follows = ["Next comes ", head_name(other["head"]), where, f" with {number(other['mean_test_score'])}"]
-    p = folds_p_value(search, best, other)
-    if p is None:
-        yield _sentence(*follows, ".")
-    elif p < _SURE:
-        yield _sentence(*follows, f"; the folds tell the two apart ({p_equals(p)}).")
-    else:
-        yield _sentence(*follows, "; the folds ", _strong("cannot tell the two apart"), f" ({p_equals(p)}).")
-
-
-def folds_p_value(search: Any, a: dict[str, Any], b: dict[str, Any]) -> float | None:
-    """How often equal candidates would differ as much over the folds, or more, two-sided.
-
-    Folds share their training samples, so their differences vary less than they would on new data; the
-    variance is corrected for it (Nadeau and Bengio, Machine Learning 52, 2003, section 3).
-
-    Returns
-    -------
-    float or None
-        None where the scores of the folds are not known.
-    """
-    results = getattr(search, "cv_results_", None)
-    if results is None:
-        return None
-    scores = [_fold_scores(results, candidate) for candidate in (a, b)]
-    if scores[0] is None or scores[1] is None:
-        return None
-    differences = scores[0] - scores[1]
-    n_splits = len(differences)
-    if n_splits < 2 or not np.isfinite(differences).all():
-        return None
-    variance = float(differences.var(ddof=1))
-    n_folds = max(2, n_splits // (getattr(search, "n_repeats", None) or 1))
-    spread = math.sqrt((1 / n_splits + 1 / (n_folds - 1)) * variance)
-    if spread == 0:
-        return 1.0 if differences.mean() == 0 else 0.0
-    return float(2 * student.sf(abs(differences.mean()) / spread, n_splits - 1))
-
-
-def _fold_scores(results: Any, candidate: dict[str, Any]) -> np.ndarray | None:
-    for index, params in enumerate(results["params"]):
-        is_it = (results["head"][index], results["features"][index]) == (
-            candidate["head"],
-            candidate["features"],
-        )
-        if is_it and params == candidate["params"]:
-            names = [name for name in results if name.startswith("split") and "_test_" in name]
-            # Of several scores, those of the one that ranks.
-            scorers = {name.partition("_test_")[2] for name in names}
-            for scorer in sorted(scorers):
-                scores = np.array(
-                    [results[name][index] for name in names if name.partition("_test_")[2] == scorer]
-                )
-                if np.isclose(scores.mean(), candidate["mean_test_score"], equal_nan=True):
-                    return scores
-    return None
+    if others and math.isfinite(others[0]["mean_test_score"]):
+        other = others[0]
+        where = _sentence(" on ", named(other["features"])) if other["features"] != best["features"] else ""
+        follows = [
+            "Next comes ",
+            head_name(other["head"]),
+            where,
+            f" with {number(other['mean_test_score'])}",
+        ]
+        p = other["p_value"]
+        if p is None:
+            yield _sentence(*follows, ".")
+        elif p < SIGNIFICANT:
+            yield _sentence(*follows, f"; the folds tell the two apart ({p_equals(p)}).")
+        else:
+            told = _strong("cannot tell the two apart")
+            yield _sentence(*follows, "; the folds ", told, f" ({p_equals(p)}).")
+    compared = [c["p_value"] for c in candidates[1:] if c["p_value"] is not None]
+    n_alike = sum(p >= SIGNIFICANT for p in compared)
+    if n_alike:
+        yield _sentence(f"In all, {n_alike:,} of {len(compared):,} others cannot be told from the best.")
 
 
 # -------------------------------------------------------------------------------- the evaluation

@@ -32,7 +32,7 @@ def page_of(section, **parts) -> Page:
 def make_search(n_candidates, n_features=1):
     candidates = [
         {"rank": row + 1, "head": f"head_{row}", "features": f"tap{row % n_features}",
-         "params": {"step__C": 10.0**row}, "mean_test_score": 0.9 - row / 1000, "std_test_score": 0.01, "mean_fit_time": 0.5}
+         "params": {"step__C": 10.0**row}, "mean_test_score": 0.9 - row / 1000, "mean_fit_time": 0.5}
         for row in range(n_candidates)
     ]  # fmt: skip
     return SimpleNamespace(leaderboard=lambda: candidates, scoring="roc_auc")

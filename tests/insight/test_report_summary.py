@@ -3,13 +3,10 @@
 from types import SimpleNamespace
 
 import numpy as np
-import pytest
-from scipy.stats import t as student
-from scipy.stats import ttest_rel
 
 from featx.insight.findings import Finding
 from featx.insight.report_data import ReportParts
-from featx.insight.report_summary import confusions, folds_p_value, summary
+from featx.insight.report_summary import confusions, summary
 from tests.insight.reports import Page, digits_evaluation, make_audit, make_samples
 
 
@@ -23,6 +20,8 @@ def make_search(scores, *, n_repeats=1, heads=("ridge", "knn")):
         "head": list(heads),
         "features": ["all"] * len(heads),
         "params": [{} for _ in heads],
+        "rank_test_accuracy": list(range(1, 1 + len(heads))),
+        "mean_test_accuracy": [float(np.mean(of_head)) for of_head in scores],
         **{f"split{fold}_test_accuracy": list(column) for fold, column in enumerate(np.transpose(scores))},
     }
     candidates = [
@@ -41,29 +40,6 @@ def make_search(scores, *, n_repeats=1, heads=("ridge", "knn")):
     )  # fmt: skip
 
 
-def p_value_of(search):
-    a, b = search.leaderboard()
-    return folds_p_value(search, a, b)
-
-
-def test_the_test_over_folds_is_the_paired_one_with_a_wider_variance():
-    rng = np.random.default_rng(0)
-    b = rng.uniform(0.7, 0.8, 5)
-    a = b + rng.normal(0.02, 0.01, 5)
-    corrected, plain = p_value_of(make_search([a, b])), ttest_rel(a, b)
-    assert corrected > plain.pvalue
-    # Of five folds, 1/5 becomes 1/5 + 1/4.
-    assert corrected == pytest.approx(2 * student.sf(plain.statistic / np.sqrt(1 + 5 / 4), 4))
-
-
-def test_equal_folds_are_not_told_apart_and_unknown_ones_not_tested():
-    assert p_value_of(make_search([[0.8] * 5, [0.8] * 5])) == 1.0
-    assert p_value_of(make_search([[0.9] * 5, [0.8] * 5])) == 0.0
-    assert p_value_of(make_search([[0.9, np.nan], [0.8, 0.8]])) is None
-    candidate = {"head": "x", "features": "all", "params": {}, "mean_test_score": 0.5}
-    assert folds_p_value(SimpleNamespace(), candidate, candidate) is None
-
-
 def test_the_next_best_is_of_another_head_and_told_apart_or_not():
     clear = said(search=make_search([[0.9, 0.91, 0.9, 0.92, 0.9], [0.5, 0.52, 0.5, 0.51, 0.5]]))
     assert "2 candidates of 2 heads were tried, each scored on the same 5 folds." in clear
@@ -71,6 +47,7 @@ def test_the_next_best_is_of_another_head_and_told_apart_or_not():
     assert "Next comes knn with 0.506; the folds tell the two apart (p < 0.001)." in clear
     tied = said(search=make_search([[0.9, 0.7, 0.9, 0.7, 0.9], [0.7, 0.9, 0.7, 0.9, 0.8]]))
     assert "cannot tell the two apart" in tied
+    assert "In all, 1 of 1 others cannot be told from the best." in tied
     assert "Next" not in said(search=make_search([[0.9] * 5], heads=("ridge",)))
 
 

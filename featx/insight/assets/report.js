@@ -392,7 +392,8 @@
     drawMarks(context) {
       const { categories, of } = this.samples.colourings[this.colouring];
       const { step, view, width, height, ratio } = this;
-      const radius = Math.min(7, (this.samples.length > 1500 ? 3.4 : 4.4) * view.zoom ** 0.22);
+      const size = (this.samples.length > 1500 ? 3.4 : 4.4) * (width < 500 ? 0.75 : 1);
+      const radius = Math.min(7, size * view.zoom ** 0.22);
       const edge = colourOf("--panel");
       const marks = categories.map((look) => makeMark(look, look.isQuiet ? 0.72 * radius : radius, ratio, edge));
       // What is of no category lies below, and wrong answers above right ones.
