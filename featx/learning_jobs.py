@@ -7,17 +7,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator
 
+from featx.checks import check_choice, require
+from featx.errors import StoreError
 from featx.features.combination import Combination, combine_features
 from featx.features.feature_set import FeatureSet
+from featx.files import StrPath, atomic_write, check_target
 from featx.heads.persistence import ModelFile
 from featx.heads.search import HeadSearch
 from featx.insight.few_shot import FewShotCurve, few_shot_curve
-from featx.insight.learning import LearningCurve, learning_curve, plain_head
+from featx.insight.learning import SCORINGS, LearningCurve, learning_curve, plain_head
+from featx.insight.plots import learning_svg
 from featx.model_inputs import as_head_takes
 
 
@@ -54,6 +59,44 @@ class LabelCurves:
             "few_shot": self.few_shot.to_dict(),
             "n_unlabelled": self.n_unlabelled,
         }
+
+    def save_plot(self, path: StrPath) -> None:
+        """Draw the learning curve with its projections.
+
+        Parameters
+        ----------
+        path : path-like
+            An SVG file, created or replaced; it appears complete or not at all.
+
+        Raises
+        ------
+        StoreError
+            When the file has another suffix.
+        MissingPackageError
+            When matplotlib is not installed.
+        """
+        check_curve_plot(path)
+        atomic_write(path, learning_svg(self.learning, SCORINGS[self.learning.scoring]))
+
+
+def check_curve_plot(path: StrPath, *inputs: StrPath) -> None:
+    """Refuse a plot that cannot be drawn or would replace an input, before the work.
+
+    Parameters
+    ----------
+    path : path-like
+    *inputs : path-like
+        Files that are read.
+
+    Examples
+    --------
+    >>> check_curve_plot("curve.jpg")
+    Traceback (most recent call last):
+    featx.errors.StoreError: received the suffix of the plot='.jpg'; expected one of '.svg'; pass one of them
+    """
+    check_choice("the suffix of the plot", Path(path).suffix, (".svg",), StoreError)
+    require("matplotlib", "report")
+    check_target(path, *inputs)
 
 
 def draw_label_curves(

@@ -34,14 +34,17 @@ def curve(
     ] = None,
     n_jobs: Jobs = None,
     random_state: Annotated[int, typer.Option(help="Seed of the parts.")] = 0,
+    out: Annotated[Path | None, typer.Option(help="SVG file to write: the learning curve as a plot.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Would more labels help? The score by the number of labels, carried on to two and four times as many."""
     from featx.checks import explain
     from featx.errors import HeadError
     from featx.heads.persistence import ModelFile
-    from featx.learning_jobs import draw_label_curves
+    from featx.learning_jobs import check_curve_plot, draw_label_curves
 
+    if out is not None:
+        check_curve_plot(out, *features, *([] if model is None else [model]))
     if model is not None and head is not None:
         raise HeadError(explain("--model and --head", "one of them", "leave the other out"))
     found = draw_label_curves(
@@ -56,12 +59,16 @@ def curve(
     )
     if found.n_unlabelled:
         typer.echo(f"{found.n_unlabelled} images without a label were left out", err=True)
+    if out is not None:
+        found.save_plot(out)
     if as_json:
-        print_json(found.to_dict())
+        print_json({**found.to_dict(), "path": out})
         return
     typer.echo(printable(found.verdict))
     _print_learning(found.learning, found.head)
     _print_few_shots(found.few_shot)
+    if out is not None:
+        typer.echo(f"wrote {out}")
 
 
 def _print_learning(learning: LearningCurve, head: str) -> None:

@@ -65,9 +65,12 @@ class Labelled:
         if images is not None:
             check_consistent_length(codes, images)
             views = group_views(images)
-            codes = one_per_image(codes, views, "class")
-            members = one_per_image(members, views, "group") if groups is not None else np.arange(len(codes))
-        members = np.unique(members, return_inverse=True)[1]
+            one_per_image(np.asarray(y), views, "class")
+            if groups is None:
+                members = views.members
+            one_per_image(members if groups is None else np.asarray(groups), views, "group")
+            codes, members = codes[views.first_rows], members[views.first_rows]
+        members = _by_first_appearance(members)
         check_classes(codes, members, classes)
         return cls(X, codes, members, classes, views)
 
@@ -80,6 +83,13 @@ class Labelled:
     def image_of(self, rows: np.ndarray) -> np.ndarray:
         """The sample of each of some rows."""
         return rows if self.views is None else self.views.members[rows]
+
+
+def _by_first_appearance(members: np.ndarray) -> np.ndarray:
+    """Groups numbered in the order of their samples: what they are called decides nothing."""
+    _, first, members = np.unique(members, return_index=True, return_inverse=True)
+    numbers: np.ndarray = np.argsort(np.argsort(first))
+    return numbers[members]
 
 
 def coded_classes(y: Sequence[Any] | np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -175,12 +175,12 @@ def learning_curve(
         The image of every row, where rows are views: images are counted, and their views answered as one.
     sizes : sequence of int, optional
         Samples to train on, at most three quarters of them. By default eight, from a 32nd of the training
-        part to all of it.
+        part to all of it, without those that are too small for the head.
     n_repeats : int, default=10
         Times that a quarter is held out; two or more.
     scoring : {"accuracy", "balanced_accuracy", "roc_auc"}, default="accuracy"
     n_jobs : int, optional
-        Repeats at once, in threads; None means one.
+        Repeats at once, in threads; None means one, as the default head always has.
     random_state : int, default=0
         Seed of the parts, of heads that have none of their own, and of the bootstrap.
 
@@ -216,10 +216,18 @@ def learning_curve(
     n_training = min(len(training) for training, _ in repeats)
     chosen = _chosen_sizes(sizes, n_training, len(labelled.classes))
     fitted = _seeded(_default_head(labelled) if head is None else head, random_state)
-    parallel = Parallel(n_jobs=n_jobs, prefer="threads")
-    scores = np.array(
-        parallel(delayed(_scores)(fitted, labelled, repeat, chosen, scoring) for repeat in repeats)
-    )
+    with warnings.catch_warnings():
+        # A head that stops early scores as it would in use. Threads share the filter.
+        warnings.simplefilter("ignore")
+        # The default head is matrix products, which have threads of their own.
+        parallel = Parallel(n_jobs=1 if head is None else n_jobs, prefer="threads")
+        tasks = (
+            delayed(_scores)(fitted, labelled, repeat, chosen, scoring, is_strict=sizes is not None)
+            for repeat in repeats
+        )
+        scores = np.array(parallel(tasks))
+    is_scored = ~np.isnan(scores).any(axis=0)
+    scores, chosen = scores[:, is_scored], np.array(chosen)[is_scored].tolist()
     n_held_out = float(np.mean([len(held_out) for _, held_out in repeats]))
     n_total = len(labelled.codes)
     share, n_scored = n_held_out / n_total, n_held_out if scoring == "accuracy" else None
@@ -295,26 +303,27 @@ def _scores(
     repeat: tuple[np.ndarray, np.ndarray],
     sizes: Sequence[int],
     scoring: str,
+    *,
+    is_strict: bool,
 ) -> list[float]:
+    """Of each size; NaN of one that nobody asked for and that is too small for the head."""
     training, held_out = repeat
     test = labelled.rows(held_out)
     scores = []
     for size in sizes:
         rows = labelled.rows(training[:size])
-        fitted = _fit(head, labelled.X[rows], labelled.codes[labelled.image_of(rows)], size)
-        scores.append(_score(fitted, labelled, test, scoring))
-    return scores
-
-
-def _fit(head: BaseEstimator, X: np.ndarray, codes: np.ndarray, size: int) -> BaseEstimator:
-    with warnings.catch_warnings():
-        # A head that stops early scores as it would in use.
-        warnings.simplefilter("ignore")
         try:
-            return clone(head).fit(X, codes)
+            fitted = clone(head).fit(labelled.X[rows], labelled.codes[labelled.image_of(rows)])
+            scores.append(_score(fitted, labelled, test, scoring))
+        except HeadError:
+            raise
         except ValueError as error:
-            received = f"{size} samples, on which the head cannot be fitted ({error})"
+            if not is_strict and size < sizes[-1]:
+                scores.append(np.nan)
+                continue
+            received = f"{size} samples, on which the head cannot answer ({error})"
             raise HeadError(explain(received, "enough for the head", "pass larger sizes")) from error
+    return scores
 
 
 def _score(head: BaseEstimator, labelled: Labelled, rows: np.ndarray, scoring: str) -> float:

@@ -202,6 +202,57 @@ def test_the_seed_decides_the_intervals_and_nothing_else():
     assert first.p_value == other.p_value
 
 
+# ------------------------------------------------------------------------------- where the heads differ
+
+
+def test_the_samples_that_they_differ_on_are_named():
+    y = np.array([0, 1, 2, 0, 1, 2])
+    found = compare_labels([0, 1, 0, 1, 1, 0], [0, 0, 2, 2, 1, 0], y)
+    assert found.only_a_right == (1,)
+    assert found.only_b_right == (2,)
+    # Both take the last for the same wrong class.
+    assert found.both_wrong_differently == (3,)
+    assert (found.n_only_a_right, found.n_only_b_right, found.n_both_wrong) == (1, 1, 2)
+
+
+def test_an_image_is_named_by_its_first_row():
+    y = np.array([1, 0, 0, 1])
+    a = np.array([[0.1, 0.9], [0.9, 0.1], [0.8, 0.2], [0.2, 0.8]])
+    found = compare_probabilities(a, 1 - a, y, images=["p", "q", "q", "p"])
+    assert found.only_a_right == (0, 1)
+
+
+def test_the_detectable_difference_is_found_four_times_in_five():
+    rng, n_found, n_repeats, n_samples = np.random.default_rng(0), 0, 200, 500
+    # A fifth of the samples are told by one head alone.
+    drawn = rng.random(n_samples) < 0.2
+    base = compare_rights(np.ones(n_samples), ~drawn, n_resamples=1)
+    share = base.n_only_a_right / n_samples
+    excess = base.detectable / share
+    for _ in range(n_repeats):
+        discordant = rng.random(n_samples) < share
+        for_a = rng.random(n_samples) < (1 + excess) / 2
+        found = compare_rights(~discordant | for_a, ~discordant | ~for_a, n_resamples=1)
+        n_found += found.p_value < 0.05
+    assert 0.7 < n_found / n_repeats < 0.9
+
+
+def test_fewer_samples_detect_less_and_groups_less_still():
+    a, b = np.tile([1, 1, 1, 0], 100), np.tile([1, 0, 1, 1], 100)
+    alone = compare_rights(a, b).detectable
+    assert alone == pytest.approx(2.8015852 * np.sqrt(200) / 400)
+    assert compare_rights(a[:100], b[:100]).detectable == pytest.approx(2 * alone)
+    order = np.argsort(a - b, kind="stable")
+    grouped = compare_rights(a[order], b[order], groups=np.arange(400) // 4).detectable
+    assert grouped == pytest.approx(2 * alone)
+
+
+def test_heads_that_never_disagree_detect_nothing():
+    found = compare_rights([1, 0, 1], [1, 0, 1])
+    assert found.detectable is None
+    assert "4 times in 5" not in found.verdict
+
+
 # ------------------------------------------------------------------------------------------ the verdict
 
 
@@ -213,6 +264,24 @@ def test_the_verdict_names_the_better_head():
     assert compare_rights(wrong, right).verdict.startswith(
         "b is better (accuracy 0.667 of a, 1.000 of b; McNemar"
     )
+
+
+def test_a_verdict_that_cannot_tell_says_what_it_could_have_told():
+    a, b = np.array([1] * 90 + [0] * 10), np.array([1] * 85 + [0] * 10 + [1] * 5)
+    found = compare_rights(a, b)
+    assert found.verdict.startswith("the data cannot tell which is better (")
+    assert (
+        f"a difference of {100 * found.detectable:.1f} points would be found 4 times in 5)" in found.verdict
+    )
+
+
+def test_names_take_the_place_of_a_and_b():
+    right, wrong = np.ones(30, int), np.array([1] * 20 + [0] * 10)
+    described = compare_rights(right, wrong).describe("m.featx", "n.featx")
+    assert described.startswith("m.featx is better (accuracy 1.000 of m.featx, 0.667 of n.featx; McNemar")
+    a, _, y = draw_pair(0, 3)
+    found = replace(compare_probabilities(a, a, y), log_loss=Difference(0.3, 0.5, -0.2, (-0.25, -0.12)))
+    assert "by log loss, m.featx is better" in found.describe("m.featx", "n.featx")
 
 
 def test_a_metric_that_speaks_for_the_other_head_is_named():
