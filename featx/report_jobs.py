@@ -16,15 +16,15 @@ from typing import Any
 import numpy as np
 
 from featx import __version__
+from featx.audit_jobs import audit_feature_sets
 from featx.comparison_jobs import ModelComparison
 from featx.errors import HeadError
 from featx.features.combination import Combination, combine_features
 from featx.features.feature_set import FeatureSet
 from featx.files import StrPath
 from featx.heads.persistence import ModelFile
-from featx.images.base import UNLABELLED
+from featx.images.base import UNLABELLED, ImageSource
 from featx.images.sources import as_source
-from featx.insight.audit import audit_features
 from featx.insight.report import write_report
 from featx.insight.report_data import ReportSamples
 from featx.jobs import ModelEvaluation
@@ -200,7 +200,7 @@ def _write(
     notes: Sequence[str] = (),
 ) -> ReportSamples:
     source = None if options.images is None else as_source(options.images)
-    insights, untold = _insights(combined, parts, options)
+    insights, untold = _insights(combined, parts, source, options)
     drawing = {"random_state": options.random_state, "verbose": options.verbose}
     samples = build_samples(combined, parts, answers, audit=insights["audit"], source=source, **drawing)
     samples = replace(samples, notes=(*notes, *samples.notes, *untold))
@@ -209,14 +209,15 @@ def _write(
 
 
 def _insights(
-    combined: Combination, parts: np.ndarray, options: ReportOptions
+    combined: Combination, parts: np.ndarray, source: ImageSource | None, options: ReportOptions
 ) -> tuple[dict[str, Any], list[str]]:
     """What the features tell besides the results, as `featx.write_report` takes it, and what they cannot."""
     say("auditing the features", options.verbose)
     # Other columns of the same images tell much the same of them.
-    features = next(iter(combined.feature_sets.values()))
+    name, features = next(iter(combined.feature_sets.items()))
     seed, notes = options.random_state, []
-    audit = audit_features(features, parts=parts.tolist(), max_samples=_MAX_STUDIED, random_state=seed)
+    drawing = {"max_samples": _MAX_STUDIED, "random_state": seed}
+    audit = audit_feature_sets({name: features}, parts=parts.tolist(), images=source, **drawing)
     found: dict[str, Any] = {"audit": audit}
     n_labelled = int((combined.aligned.y != UNLABELLED).sum())
     if n_labelled > _MAX_STUDIED:

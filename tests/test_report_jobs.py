@@ -5,6 +5,7 @@ import re
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from featx import FeatureExtractor, FeatureSet, HeadSearch, ModelFile, as_source, extract, report_jobs
 from featx.comparison_jobs import compare_models
@@ -53,6 +54,31 @@ def test_a_search_is_reported_with_its_pictures_and_its_provenance(searched, tmp
     data = data_of(tmp_path / "r.html")
     assert data["ids"] == features.sample_ids
     assert data["pictures"]["tiles"] is None
+
+
+def test_the_audit_sees_the_images_where_they_are_at_hand(tmp_path):
+    folder = write_class_folder(tmp_path / "images", 40)
+    random = np.random.default_rng(3)
+    for number in range(30):
+        patches = random.integers(0, 256, (6, 6, 3), np.uint8)
+        image = Image.fromarray(patches).resize((48, 48), Image.Resampling.BICUBIC)
+        image.save(folder / "dark" / f"patches {number}.png")
+    image.save(folder / "dark" / "again.jpg", quality=60)
+    Image.new("RGB", (20, 24), (9, 9, 9)).save(folder / "dark" / "blank.png")
+    features = extract(as_source(folder), FeatureExtractor("tiny"), store=tmp_path / "store")
+    result = search_features(features, HeadSearch("logistic_regression", cv=3, n_jobs=1))
+    copies = {name: [] for name in (True, False)}
+    for with_images, names in copies.items():
+        options = ReportOptions(folder if with_images else None)
+        write_search_report(tmp_path / "r.html", result, options)
+        data = data_of(tmp_path / "r.html")
+        kinds = {
+            data["ids"][int(row)]: {data["kinds"][kind] for kind, _ in found}
+            for row, found in data["found"].items()
+        }
+        names += [name for name in ("dark/again.jpg", "dark/patches 29.png") if kinds.get(name)]
+        assert ("odd images" in kinds.get("dark/blank.png", ())) == with_images
+    assert copies == {True: ["dark/again.jpg", "dark/patches 29.png"], False: []}
 
 
 def test_the_same_work_gives_the_same_report(searched, tmp_path):
