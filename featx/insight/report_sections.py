@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+from featx.insight.candidates import candidates_of, parameters_of
 from featx.insight.findings import KINDS, Audit, Finding
 from featx.insight.markup import Child, Markup, element, escape, named
 from featx.insight.plots import few_shot_svg, highlighted, history_svg, last_known, learning_svg, projections
-from featx.insight.report_candidates import candidates_of, parameters_of
 from featx.insight.report_data import ReportParts, Section
 from featx.insight.report_summary import head_name, score_name
 from featx.insight.report_tables import (

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from featx.insight.candidates import SIGNIFICANT, candidates_of, parameters_of, ranked_by
 from featx.insight.findings import KINDS, Audit
 from featx.insight.markup import Child, Markup, element, escape, named
-from featx.insight.report_candidates import SIGNIFICANT, candidates_of, parameters_of
 from featx.insight.report_data import ReportParts, ReportSamples, Section
 from featx.insight.report_tables import count, number, p_equals, percent, span
 
@@ -105,8 +105,7 @@ def _of_search(search: Any) -> Iterator[Markup]:
 
 def score_name(search: Any) -> str:
     """What the candidates are ranked by, in words."""
-    scoring = getattr(search, "scoring", None)
-    return scoring.replace("_", " ") if isinstance(scoring, str) else "score"
+    return ranked_by(search).replace("_", " ")
 
 
 def head_name(name: str) -> Markup:
