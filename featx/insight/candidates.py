@@ -93,4 +93,5 @@ def _intervals(search: Any, name: str, order: np.ndarray) -> list[Interval | Non
 def _fold_scores(search: Any, name: str, order: np.ndarray) -> np.ndarray:
     """Of shape (n_candidates, n_folds), best candidate first."""
     folds = [search.cv_results_[f"split{fold}_test_{name}"] for fold in range(search.n_splits_)]
-    return np.stack(folds, axis=1)[order]
+    scores: np.ndarray = np.stack(folds, axis=1)[order]
+    return scores

@@ -93,7 +93,7 @@ def _per_class(evaluation: Any) -> Markup:
             Cell(f"{one.n_samples:,}", one.n_samples),
             measured(one.precision, one.precision_ci, percent),
             measured(one.recall, one.recall_ci, percent),
-            measured(one.f1, one.f1_ci),
+            measured(one.f1, one.f1_ci, percent),
             range_bar(one.f1, one.f1_ci, (0.0, 1.0)),
         ]
         for one in evaluation.per_class
@@ -307,14 +307,18 @@ def _thresholds(evaluation: Any, choices: Sequence[Any]) -> Markup:
         named(evaluation.class_names[-1]),
         " from this probability on; ",
         THRESHOLD_NOTE,
-        ".",
+        ". Intervals are Wilson's, and differ a little from those of the bootstrap above.",
     ]
-    return table(
-        caption, [Column("chosen for"), *(Column(head, "number") for head in heads)], rows, key="thresholds"
-    )
+    columns = [Column("chosen for"), *(Column(head, "number") for head in heads)]
+    return table(caption, columns, rows, key="thresholds", sortable=False)
 
 
 # ------------------------------------------------------------------------------------- subgroups
+
+
+def _points(share: float | None) -> str:
+    """A difference of percentages."""
+    return number(None if share is None else 100 * share, 1)
 
 
 def _subgroups(evaluation: Any) -> Iterator[Markup]:
@@ -330,7 +334,7 @@ def _subgroups(evaluation: Any) -> Iterator[Markup]:
             measured(group.accuracy, group.accuracy_ci, percent),
             range_bar(group.accuracy, group.accuracy_ci, domain, evaluation.accuracy),
             measured(group.roc_auc, group.roc_auc_ci),
-            measured(group.difference, group.difference_ci),
+            measured(group.difference, group.difference_ci, _points),
             Cell(p_value(group.p_value), group.p_value),
         ]
         for group in groups
@@ -341,7 +345,7 @@ def _subgroups(evaluation: Any) -> Iterator[Markup]:
         Column("accuracy", "number"),
         Column(f"{percent(domain[0], 0)} to {percent(domain[1], 0)}", "bar"),
         Column("ROC AUC", "number"),
-        Column("against the others", "number"),
+        Column("points against the others", "number"),
         Column("p", "number"),
     ]
     caption = (

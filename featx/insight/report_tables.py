@@ -22,7 +22,7 @@ _BAR_WIDTH, _BAR_HEIGHT = 120, 14
 class Column(NamedTuple):
     """Of a table: its head, and whether it holds numbers, or pictures of them that are not sorted by."""
 
-    title: str
+    title: Child
     kind: str = "text"
 
 
@@ -79,6 +79,17 @@ def span(interval: Interval | None, form: Any = number) -> str:
     """
     # A unit is said once.
     return "" if interval is None else f"{form(interval[0]).removesuffix(_PERCENT)} to {form(interval[1])}"
+
+
+def sentence(text: str) -> str:
+    r"""Words as a sentence, in which a percent sign stays with its number.
+
+    Examples
+    --------
+    >>> sentence("more help, 95 % sure")
+    'More help, 95\xa0% sure.'
+    """
+    return f"{text[:1].upper()}{text[1:]}.".replace(" %", _PERCENT)
 
 
 def measured(value: float | None, interval: Interval | None, form: Any = number) -> Cell:
