@@ -22,6 +22,7 @@ from featx.insight.report_tables import (
     p_value,
     percent,
     plot_figure,
+    points,
     range_bar,
     series_entry,
     span,
@@ -271,8 +272,8 @@ def _bundle(scores: Sequence[float]) -> str:
     return f" In colour the {len(scores) - n_grey} lowest of {len(scores)} classes." if n_grey else ""
 
 
-def _in_brackets(interval: tuple[float, float] | None) -> str:
-    return "" if interval is None else f" ({span(interval)})"
+def _in_brackets(interval: tuple[float, float] | None, form: Any = number) -> str:
+    return "" if interval is None else f" ({span(interval, form)})"
 
 
 def _calibration_figure(evaluation: Any, curves: Any) -> Iterator[Markup]:
@@ -284,7 +285,8 @@ def _calibration_figure(evaluation: Any, curves: Any) -> Iterator[Markup]:
     )
     title = "Calibration"
     if evaluation.ece is not None:
-        note = f"{note} Calibration error {percent(evaluation.ece)}."
+        within = _in_brackets(evaluation.ece_ci, percent)
+        note = f"{note} Calibration error {percent(evaluation.ece)}{within}."
     yield plot_figure(calibration_svg(curves.calibration), "calibration", title, note, note=note)
 
 
@@ -316,11 +318,6 @@ def _thresholds(evaluation: Any, choices: Sequence[Any]) -> Markup:
 # ------------------------------------------------------------------------------------- subgroups
 
 
-def _points(share: float | None) -> str:
-    """A difference of percentages."""
-    return number(None if share is None else 100 * share, 1)
-
-
 def _subgroups(evaluation: Any) -> Iterator[Markup]:
     groups = getattr(evaluation, "subgroups", None)
     if not groups:
@@ -334,7 +331,7 @@ def _subgroups(evaluation: Any) -> Iterator[Markup]:
             measured(group.accuracy, group.accuracy_ci, percent),
             range_bar(group.accuracy, group.accuracy_ci, domain, evaluation.accuracy),
             measured(group.roc_auc, group.roc_auc_ci),
-            measured(group.difference, group.difference_ci, _points),
+            measured(group.difference, group.difference_ci, points),
             Cell(p_value(group.p_value), group.p_value),
         ]
         for group in groups

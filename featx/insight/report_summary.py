@@ -13,7 +13,7 @@ from featx.insight.curves import OWN_THRESHOLD
 from featx.insight.findings import KINDS, Audit
 from featx.insight.markup import Child, Markup, element, escape, named, visible
 from featx.insight.report_data import ReportParts, ReportSamples, Section
-from featx.insight.report_tables import count, number, p_equals, percent, sentence, span
+from featx.insight.report_tables import count, number, p_equals, percent, points, sentence, span
 
 
 def summary(parts: ReportParts) -> Section:
@@ -64,6 +64,8 @@ def _tiles(parts: ReportParts) -> Markup | None:
                 count(len(evaluation.class_names), "class", "classes"),
             )
         )
+    if parts.comparison is not None:
+        tiles += _tiles_of_comparison(parts.comparison, parts.heads)
     if parts.audit is not None:
         n_findings = sum(finding.kind != "class_balance" for finding in parts.audit.findings)
         note = f"in {count(parts.audit.n_audited, 'sample')}"
@@ -77,6 +79,17 @@ def _tiles(parts: ReportParts) -> Markup | None:
         for value, label, note in tiles
     ]
     return element("dl", shown, class_="tiles")
+
+
+def _tiles_of_comparison(comparison: Any, heads: tuple[str, str]) -> Iterator[tuple[str, str, str]]:
+    a, b = (visible(name, 40) for name in heads)
+    accuracy = comparison.accuracy
+    yield (
+        f"{points(accuracy.difference)}\u00a0points",
+        f"accuracy of {a} less that of {b}",
+        span(accuracy.difference_ci, points),
+    )
+    yield f"{comparison.n_samples:,}", "samples judged", "that neither was fitted on"
 
 
 # ------------------------------------------------------------------------------------ the search
