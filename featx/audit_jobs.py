@@ -6,7 +6,7 @@ Like those of `featx.jobs`, it only puts public names together.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -30,6 +30,7 @@ _N_SHOWN = 3
 def audit_feature_sets(
     features: FeatureSet | Mapping[str, FeatureSet],
     *,
+    parts: Sequence[str] | None = None,
     model: ModelFile | None = None,
     images: ImageSource | Mapping[str, ImageSource] | None = None,
     verbose: int = 0,
@@ -43,6 +44,8 @@ def audit_feature_sets(
         Parts by the names of their files, of one extraction, the training part first. Parts are called by
         the stems of these names where those differ. A sample id that several parts have gets its part's name
         before it, ``test:1.png``.
+    parts : sequence of str, length n_rows, optional
+        Of one feature set: what its rows are parted into, as for `featx.audit_features`.
     model : ModelFile, optional
         Parts one feature set into the images that it was fitted on and others.
     images : ImageSource, or mapping of str to ImageSource, optional
@@ -63,15 +66,18 @@ def audit_feature_sets(
     StoreMismatchError
         When the sets are not of one extraction.
     HeadError
-        When a model is given and several sets, or as of `featx.audit_features`.
+        When a model or parts are given and several sets, or as of `featx.audit_features`.
     """
     named = {"features": features} if isinstance(features, FeatureSet) else dict(features)
     if not named:
         raise HeadError(explain("no feature sets", "one or more", "pass a mapping of names to them"))
-    if model is not None and len(named) > 1:
-        received = f"a model and {len(named)} feature files"
-        raise HeadError(explain(received, "one file, which the model parts", "leave one of them out"))
+    for what, given in (("a model", model), ("parts", parts)):
+        if given is not None and len(named) > 1:
+            received = f"{what} and {len(named)} feature files"
+            raise HeadError(explain(received, f"one file, which {what} can part", "leave one of them out"))
     data = _joined(named)
+    if parts is not None:
+        data.parts = list(parts)
     started = perf_counter()
     notes = [] if model is None else data.part_by(model)
     findings = list(_without_features(data))

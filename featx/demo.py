@@ -103,17 +103,17 @@ def run_demo(
     search = HeadSearch(n_jobs=n_jobs, random_state=random_state, verbose=verbose)
     result = search_features(features, search, strata=strata, random_state=random_state)
     test = result.test_rows
+    whole = _evaluated(result, features, test, subgroups={"wafer": wafer_type[test]})
     by_type = {
-        name: evaluate(
-            result.search,
-            features.X[test[wafer_type[test] == name]],
-            features.y[test[wafer_type[test] == name]],
-            class_names=features.class_names,
-            groups=[features.groups[row] for row in test[wafer_type[test] == name]],
-        )
-        for name in ("mono", "poly")
+        name: _evaluated(result, features, test[wafer_type[test] == name]) for name in ("mono", "poly")
     }
-    return DemoResult(features, result, by_type, source)
+    return DemoResult(features, replace(result, test=whole), by_type, source)
+
+
+def _evaluated(result: SearchResult, features: FeatureSet, rows: np.ndarray, **options: Any) -> Evaluation:
+    names, groups = features.class_names, [features.groups[row] for row in rows]
+    X, y = features.X[rows], features.y[rows]
+    return evaluate(result.search, X, y, class_names=names, groups=groups, **options)
 
 
 def write_demo_report(
@@ -134,7 +134,9 @@ def write_demo_report(
         What it shows.
     """
     options = replace(options or ReportOptions(), images=found.source)
-    return write_search_report(path, found.result, options, title="Solar cells: defective or functional")
+    return write_search_report(
+        path, found.result, options, title="Solar cells (ELPV): defective or functional?"
+    )
 
 
 def _solar_cells() -> tuple[PathSource, np.ndarray, np.ndarray]:

@@ -40,6 +40,8 @@ class ModelEvaluation:
     Attributes
     ----------
     evaluation : Evaluation
+    head : estimator
+        What was scored: the model's head, deciding at the threshold where one was passed.
     n_trained_on : int
         Images left out because the head was fitted on them. When it was fitted on all, none is left out
         and ``flatters`` is True.
@@ -50,6 +52,7 @@ class ModelEvaluation:
     """
 
     evaluation: Evaluation
+    head: BaseEstimator
     n_trained_on: int
     flatters: bool
     n_unlisted: int = 0
@@ -123,8 +126,9 @@ def evaluate_model(
     rows = np.flatnonzero(is_labelled if flatters else is_labelled & ~is_seen)
     ids, X = [aligned.sample_ids[row] for row in rows], combined.read(rows)
     _check_listed(ids, listed, manifest)
+    head = model.head if threshold is None else _deciding_at(model.head, threshold, X, y[rows])
     evaluation = evaluate(
-        model.head if threshold is None else _deciding_at(model.head, threshold, X, y[rows]),
+        head,
         X,
         y[rows],
         class_names=[str(name) for name in model.class_names] or None,
@@ -134,7 +138,7 @@ def evaluate_model(
     )
     n_seen = len({aligned.sample_ids[row] for row in np.flatnonzero(is_seen)})
     n_unlisted = len(set(ids) - listed.keys()) if by else 0
-    return ModelEvaluation(evaluation, n_seen, flatters, n_unlisted)
+    return ModelEvaluation(evaluation, head, n_seen, flatters, n_unlisted)
 
 
 def _check_listed(ids: Sequence[str], listed: Mapping[str, Any], manifest: StrPath | None) -> None:

@@ -11,20 +11,21 @@ import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
+from pathlib import PurePath
 from typing import Any
 
 import numpy as np
 
 from featx import __version__
+from featx.audit_jobs import audit_feature_sets
 from featx.comparison_jobs import ModelComparison
 from featx.errors import HeadError
 from featx.features.combination import Combination, combine_features
 from featx.features.feature_set import FeatureSet
 from featx.files import StrPath
 from featx.heads.persistence import ModelFile
-from featx.images.base import UNLABELLED
+from featx.images.base import UNLABELLED, ImageSource
 from featx.images.sources import as_source
-from featx.insight.audit import audit_features
 from featx.insight.report import write_report
 from featx.insight.report_data import ReportSamples
 from featx.jobs import ModelEvaluation
@@ -140,7 +141,7 @@ def write_evaluation_report(
     parts = _parts_of_model(model, combined)
     # Of a head that was fitted on all of them, the figures are of these, and so is what is shown.
     asked = np.flatnonzero(np.isin(parts, (TEST, NO_LABEL)) | found.flatters)
-    answers = answers_on(model.head, combined, asked, _names_of_model(model))
+    answers = answers_on(found.head, combined, asked, _names_of_model(model))
     notes = (_FLATTERS,) if found.flatters else ()
     contents = {"evaluation": found.evaluation, "provenance": _provenance(combined, options), **further}
     return _write(path, combined, parts, [answers], options, contents=contents, notes=notes)
@@ -183,8 +184,9 @@ def write_comparison_report(
         rows = [row for row, name in enumerate(combined.aligned.sample_ids) if is_asked[name]]
         answers.append(answers_on(model.head, combined, np.array(rows, int), _names_of_model(model)))
     parts = np.array([part_of[name] for name in sides[0].aligned.sample_ids])
-    provenance = _provenance(sides[0], options) | {"a": found.a, "b": found.b}
-    contents = {"comparison": found.comparison, "provenance": provenance, **further}
+    provenance = _provenance(sides[0], options) | {"first model": found.a, "second model": found.b}
+    heads = _told_apart(found.a, found.b)
+    contents = {"comparison": found.comparison, "heads": heads, "provenance": provenance, **further}
     notes = (_FLATTERS,) if found.flatters else ()
     return _write(path, sides[0], parts, answers, options, contents=contents, notes=notes)
 
@@ -200,7 +202,7 @@ def _write(
     notes: Sequence[str] = (),
 ) -> ReportSamples:
     source = None if options.images is None else as_source(options.images)
-    insights, untold = _insights(combined, parts, options)
+    insights, untold = _insights(combined, parts, source, options)
     drawing = {"random_state": options.random_state, "verbose": options.verbose}
     samples = build_samples(combined, parts, answers, audit=insights["audit"], source=source, **drawing)
     samples = replace(samples, notes=(*notes, *samples.notes, *untold))
@@ -209,14 +211,15 @@ def _write(
 
 
 def _insights(
-    combined: Combination, parts: np.ndarray, options: ReportOptions
+    combined: Combination, parts: np.ndarray, source: ImageSource | None, options: ReportOptions
 ) -> tuple[dict[str, Any], list[str]]:
     """What the features tell besides the results, as `featx.write_report` takes it, and what they cannot."""
     say("auditing the features", options.verbose)
     # Other columns of the same images tell much the same of them.
-    features = next(iter(combined.feature_sets.values()))
+    name, features = next(iter(combined.feature_sets.items()))
     seed, notes = options.random_state, []
-    audit = audit_features(features, parts=parts.tolist(), max_samples=_MAX_STUDIED, random_state=seed)
+    drawing: dict[str, Any] = {"max_samples": _MAX_STUDIED, "random_state": seed}
+    audit = audit_feature_sets({name: features}, parts=parts.tolist(), images=source, **drawing)
     found: dict[str, Any] = {"audit": audit}
     n_labelled = int((combined.aligned.y != UNLABELLED).sum())
     if n_labelled > _MAX_STUDIED:
@@ -249,6 +252,18 @@ def _parts_of_both(models: Sequence[ModelFile], sides: Sequence[Combination]) ->
     return {name: second[name] if part == TEST else part for name, part in first.items()}
 
 
+def _told_apart(a: str, b: str) -> tuple[str, str]:
+    """Names of model files, with as many of their folders as tell them apart."""
+    if a == b:
+        return f"{a} (first)", f"{b} (second)"
+    parts = PurePath(a).parts, PurePath(b).parts
+    for n_parts in range(1, max(map(len, parts)) + 1):
+        first, second = (str(PurePath(*of_path[-n_parts:])) for of_path in parts)
+        if first != second:
+            return first, second
+    return a, b
+
+
 def _names_of_model(model: ModelFile) -> list[str]:
     # A head that was saved alone knows its classes and no names for them.
     return [str(name) for name in model.class_names or model.head.classes_.tolist()]
@@ -264,7 +279,7 @@ def _provenance(combined: Combination, options: ReportOptions) -> dict[str, str]
     found |= {name: version(package) for name, package in _PACKAGES.items()}
     found["seed"] = str(options.random_state)
     for name, features in combined.feature_sets.items():
-        found[f"features of {name}, sha256"] = features.features_sha256()
+        found[f"sha256 of {name}"] = features.features_sha256()
         if features.spec is not None:
             found[f"extraction spec of {name}"] = features.spec.to_json()
     return found

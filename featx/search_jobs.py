@@ -19,16 +19,16 @@ from featx.errors import HeadError
 from featx.features.combination import Combination, combine_features
 from featx.features.feature_set import FeatureSet
 from featx.files import StrPath
-from featx.heads.candidates import check_scoring_names
 from featx.heads.columns import on_columns
 from featx.heads.holdout import holdout_split
 from featx.heads.nested import NestedScores, nested_scores
 from featx.heads.persistence import ModelFile
 from featx.heads.search import HeadSearch
 from featx.heads.splits import check_classes
+from featx.insight.candidates import candidates_of, ranked_by
 from featx.insight.evaluation import Evaluation, evaluate
 from featx.insight.exclusions import Exclusions, as_exclusions
-from featx.insight.folds import fold_interval, fold_p_values
+from featx.insight.folds import fold_interval, score_range
 from featx.insight.metrics import Interval
 
 
@@ -94,36 +94,8 @@ class SearchResult:
         return self.search.best_features_ if is_named else " + ".join(names)
 
     def candidates(self) -> list[dict[str, Any]]:
-        """The leaderboard, with what the folds can tell of it.
-
-        Each row has ``score_ci``, the 95 % interval of its mean score, and ``p_value``, of a corrected
-        resampled t-test of its difference from the best (see `featx.insight.folds`). Both are None where a
-        fold has no score, and the p-value where halving judged the candidate on fewer samples. Of several
-        scores, each stands there as ``mean_test_<score>`` besides the one that ranks, with
-        ``ci_test_<score>``.
-        """
-        search, table = self.search, self.search.cv_results_
-        rank_by = check_scoring_names(search.scoring, search.refit)
-        is_several = isinstance(search.scoring, Sequence) and not isinstance(search.scoring, str)
-        order = np.argsort(table[f"rank_test_{rank_by}"], kind="stable")
-        names, ratio = list(search.scoring) if is_several else [], search.test_train_ratio_
-        scores = {
-            name: np.stack([table[f"split{fold}_test_{name}"] for fold in range(search.n_splits_)], axis=1)
-            for name in {rank_by, *names}
-        }
-        p_values = fold_p_values(scores[rank_by], search.best_index_, ratio)
-        n_resources = table.get("n_resources", np.zeros(len(order), int))
-        p_values[n_resources != n_resources[search.best_index_]] = np.nan
-        return [
-            {
-                **candidate,
-                "score_ci": fold_interval(scores[rank_by][index], ratio),
-                "p_value": None if np.isnan(p_values[index]) else float(p_values[index]),
-                **{f"mean_test_{name}": float(table[f"mean_test_{name}"][index]) for name in names},
-                **{f"ci_test_{name}": fold_interval(scores[name][index], ratio) for name in names},
-            }
-            for candidate, index in zip(search.leaderboard(), order, strict=True)
-        ]
+        """The leaderboard, with what the folds can tell of it: see `featx.insight.candidates`."""
+        return candidates_of(self.search)
 
     @property
     def nested_ci(self) -> Interval | None:
@@ -131,7 +103,7 @@ class SearchResult:
         if self.nested is None:
             return None
         scores = np.array(self.nested.scores)
-        return fold_interval(scores, 1 / (len(scores) - 1))
+        return fold_interval(scores, 1 / (len(scores) - 1), score_range(ranked_by(self.search)))
 
     def to_dict(self) -> dict[str, Any]:
         """As plain values, for JSON."""

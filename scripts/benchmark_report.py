@@ -43,7 +43,8 @@ def benchmark_report(n_images: int) -> list[dict[str, Any]]:
         )
         parts = np.where(np.isin(np.arange(n_images), test), "test", "training")
         marks = [perf_counter()]
-        audit = featx.audit_features(features, parts=parts)
+        content = featx.make_miniatures(source)
+        audit = featx.audit_features(features, parts=parts, content=content)
         marks.append(perf_counter())
         curves = {
             "learning": featx.learning_curve(None, features.X, features.y, n_repeats=N_REPEATS),

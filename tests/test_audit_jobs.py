@@ -91,6 +91,15 @@ class TestModel:
         with pytest.raises(HeadError, match="a model and 2 feature files"):
             audit_feature_sets({"a.h5": features, "b.h5": features}, model=model)
 
+    def test_parts_that_are_given_are_those_of_one_set(self):
+        X = np.random.default_rng(0).normal(size=(40, 12)).astype(np.float32)
+        X[39] = X[0]
+        features = FeatureSet(X, [0, 1] * 20, image_sha256=["same", *map(str, range(38)), "same"])
+        audit = audit_feature_sets(features, parts=["training"] * 30 + ["test"] * 10)
+        assert [each.across for each in audit.of("exact_duplicate")] == [("parts", "labels")]
+        with pytest.raises(HeadError, match="parts and 2 feature files"):
+            audit_feature_sets({"a.h5": features, "b.h5": features}, parts=["training"] * 80)
+
     def test_a_model_of_other_images_parts_nothing(self, model):
         X = np.random.default_rng(0).normal(size=(40, 12)).astype(np.float32)
         other = FeatureSet(X, [0, 1] * 20, image_sha256=[f"{row:064x}" for row in range(40)])

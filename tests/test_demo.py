@@ -29,6 +29,8 @@ def test_the_demo_reaches_its_figures_and_embeds_once(tmp_path):
     assert first.result.test.accuracy >= 0.845
     assert first.result.test.roc_auc >= 0.89
     assert {name: part.n_samples for name, part in first.by_type.items()} == {"mono": 268, "poly": 388}
+    subgroups = {group.value: group.n_samples for group in first.result.test.subgroups}
+    assert subgroups == {"mono": 268, "poly": 388}
     second = run_demo(store=tmp_path, n_jobs=2)
     assert second.features.report.n_computed == 0
     assert second.features.report.seconds < first.features.report.seconds / 10

@@ -5,6 +5,7 @@ import re
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from featx import FeatureExtractor, FeatureSet, HeadSearch, ModelFile, as_source, extract, report_jobs
 from featx.comparison_jobs import compare_models
@@ -12,6 +13,7 @@ from featx.insight.exclusions import Exclusions
 from featx.jobs import evaluate_model
 from featx.report_jobs import (
     ReportOptions,
+    _told_apart,
     write_comparison_report,
     write_evaluation_report,
     write_search_report,
@@ -53,6 +55,31 @@ def test_a_search_is_reported_with_its_pictures_and_its_provenance(searched, tmp
     data = data_of(tmp_path / "r.html")
     assert data["ids"] == features.sample_ids
     assert data["pictures"]["tiles"] is None
+
+
+def test_the_audit_sees_the_images_where_they_are_at_hand(tmp_path):
+    folder = write_class_folder(tmp_path / "images", 40)
+    random = np.random.default_rng(3)
+    for number in range(30):
+        patches = random.integers(0, 256, (6, 6, 3), np.uint8)
+        image = Image.fromarray(patches).resize((48, 48), Image.Resampling.BICUBIC)
+        image.save(folder / "dark" / f"patches {number}.png")
+    image.save(folder / "dark" / "again.jpg", quality=60)
+    Image.new("RGB", (20, 24), (9, 9, 9)).save(folder / "dark" / "blank.png")
+    features = extract(as_source(folder), FeatureExtractor("tiny"), store=tmp_path / "store")
+    result = search_features(features, HeadSearch("logistic_regression", cv=3, n_jobs=1))
+    copies = {name: [] for name in (True, False)}
+    for with_images, names in copies.items():
+        options = ReportOptions(folder if with_images else None)
+        write_search_report(tmp_path / "r.html", result, options)
+        data = data_of(tmp_path / "r.html")
+        kinds = {
+            data["ids"][int(row)]: {data["kinds"][kind] for kind, _ in found}
+            for row, found in data["found"].items()
+        }
+        names += [name for name in ("dark/again.jpg", "dark/patches 29.png") if kinds.get(name)]
+        assert ("odd images" in kinds.get("dark/blank.png", ())) == with_images
+    assert copies == {True: ["dark/again.jpg", "dark/patches 29.png"], False: []}
 
 
 def test_the_same_work_gives_the_same_report(searched, tmp_path):
@@ -113,6 +140,48 @@ def test_an_evaluation_that_flatters_says_so(searched, tmp_path):
     assert set(samples.parts) == {"training"}
     assert None not in samples.predicted
     assert "every figure here flatters it" in (tmp_path / "r.html").read_text(encoding="utf-8")
+
+
+def test_an_evaluation_at_a_threshold_shows_what_is_decided_there(searched, tmp_path):
+    _, features, _, model = searched
+    chances = model.head.predict_proba(features.X)[:, 1]
+    for threshold in (0.0, float(np.median(chances)), 1.0):
+        found = evaluate_model(model, features, threshold=threshold)
+        samples = write_evaluation_report(tmp_path / "r.html", model, features, found)
+        rows = [row for row, said in enumerate(samples.predicted) if said is not None]
+        decided = [model.class_names[int(chances[row] >= threshold)] for row in rows]
+        assert [samples.predicted[row] for row in rows] == decided
+        right = np.mean([samples.predicted[row] == samples.labels[row] for row in rows])
+        assert right == found.evaluation.accuracy
+        text = (tmp_path / "r.html").read_text(encoding="utf-8")
+        assert f"from a probability of {threshold:.3f} on" in text
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "expected"),
+    [
+        ("one.featx", "two.featx", ("one.featx", "two.featx")),
+        ("runs/1/m.featx", "runs/2/m.featx", ("1/m.featx", "2/m.featx")),
+        ("x/1/m.featx", "y/1/m.featx", ("x/1/m.featx", "y/1/m.featx")),
+        ("m.featx", "old/m.featx", ("m.featx", "old/m.featx")),
+        ("m.featx", "m.featx", ("m.featx (first)", "m.featx (second)")),
+    ],
+)
+def test_models_of_one_name_are_told_apart_by_their_folders(a, b, expected):
+    assert _told_apart(a, b) == expected
+
+
+def test_a_comparison_calls_the_heads_by_their_names(searched, tmp_path):
+    _, features, _, model = searched
+    save_search(search_features(features, HeadSearch("knn", cv=3, n_jobs=1)), tmp_path / "other.featx")
+    models = (model, ModelFile.load(tmp_path / "other.featx"))
+    found = compare_models(*zip(("runs/<1>/m.featx", "runs/2/m.featx"), models, strict=True), features)
+    write_comparison_report(tmp_path / "r.html", models, features, found)
+    assert data_of(tmp_path / "r.html")["heads"] == ["<1>/m.featx", "2/m.featx"]
+    text = (tmp_path / "r.html").read_text(encoding="utf-8")
+    assert " of &lt;1&gt;/m.featx, " in text
+    assert "only <bdi>2/m.featx</bdi> right" in text
+    assert "<1>" not in text.partition('id="report-data"')[0]
 
 
 def test_a_comparison_shows_what_each_head_says(searched, tmp_path):

@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from featx.cli.options import AsJson, Images, Report, load_feature_files, report_options, tell_of_report
+from featx.cli.options import (
+    AsJson,
+    Images,
+    Report,
+    load_feature_files,
+    report_options,
+    said_of_report,
+    tell_of_report,
+)
 from featx.cli.printing import print_json, print_rows
 from featx.errors import printable
 
@@ -57,7 +65,7 @@ def compare(
 
         samples = write_comparison_report(report, models, sets, found, reporting)
     if as_json:
-        print_json({**found.to_dict(), "path": out, "report": report})
+        print_json({**found.to_dict(), "path": out, **said_of_report(report, samples)})
         return
     typer.echo(printable(found.verdict))
     print_rows(_metric_rows(found), title=f"{found.comparison.n_samples:,} images, 95 % paired intervals")

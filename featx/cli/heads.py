@@ -28,6 +28,7 @@ from featx.cli.options import (
     load_feature_files,
     make_unlabelled_source,
     report_options,
+    said_of_report,
     tell_of_report,
 )
 from featx.cli.printing import (
@@ -67,7 +68,7 @@ def demo(
         save_search(found.result, out)
     samples = None if report is None else write_demo_report(report, found, reporting)
     if as_json:
-        print_json({**found.to_dict(), "model": out, "report": report})
+        print_json({**found.to_dict(), "model": out, **said_of_report(report, samples)})
         return
     print_extraction(found.features.report)
     print_leaderboard(found.result.candidates())
@@ -118,7 +119,7 @@ def evaluate(
     if found.n_unlisted:
         typer.echo(f"{found.n_unlisted} samples are not in {manifest}: their values are missing", err=True)
     if as_json:
-        print_json({**found.to_dict(), "report": report})
+        print_json({**found.to_dict(), **said_of_report(report, samples)})
         return
     print_evaluations(str(model), {"samples": found.evaluation})
     print_classes(found.evaluation)

@@ -226,6 +226,11 @@ def report_options(
     return ReportOptions(source, TYPED.get(), random_state, verbose=1)
 
 
+def said_of_report(report: Path | None, samples: Any) -> dict[str, Any]:
+    """Of a command's JSON: where the report lies, and what it cannot show."""
+    return {"report": report, "report_notes": [] if samples is None else list(samples.notes)}
+
+
 def tell_of_report(report: Path, samples: Any) -> None:
     """Where the report lies, on stdout, and on stderr what it cannot show."""
     for note in samples.notes:

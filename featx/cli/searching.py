@@ -29,6 +29,7 @@ from featx.cli.options import (
     make_source,
     refuse_embedding,
     report_options,
+    said_of_report,
     tell_of_report,
 )
 from featx.cli.printing import (
@@ -156,7 +157,7 @@ def search(
             own_journal.unlink(missing_ok=True)
     samples = _write_report(report, result, reporting)
     if as_json:
-        print_json({**result.to_dict(), "model": out, "report": report})
+        print_json({**result.to_dict(), "model": out, **said_of_report(report, samples)})
         return
     _print_result(result)
     if out is not None:

@@ -292,7 +292,7 @@ class _Run:
     def _add_suspect(self, index: int, suggested: str, score: float, chances: tuple[float, float]) -> None:
         sample_id = self.table.ids[index]
         reason = (
-            f"called {self.table.label(index)!r}; what is like it, {suggested!r} "
+            f"labelled {self.table.label(index)!r}, but {suggested!r} is likelier "
             f"({chances[0]:.0%} against {chances[1]:.0%})"
         )
         self.findings.append(Finding("suspected_label", (sample_id,), float(score), reason, (), (sample_id,)))

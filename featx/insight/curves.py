@@ -22,6 +22,9 @@ from featx.insight.metrics import Interval, interval
 from featx.insight.proportions import members_of, share_of
 from featx.views import decide
 
+#: What the threshold is called by which a head decides, where it is another than one half.
+OWN_THRESHOLD = "the head's own"
+
 #: What has to be said wherever thresholds are shown.
 THRESHOLD_NOTE = (
     "a threshold chosen on the samples that it is shown on flatters; "
@@ -273,7 +276,7 @@ def _thresholds(answers: Answers, own: float | None) -> tuple[ThresholdChoice, .
     probability = answers.probabilities[:, 1].astype(np.float64)
     members = members_of(answers.groups)
     decided = decide(answers.probabilities, own) == 1
-    name, at = ("default", 0.5) if own is None else ("the head's own", own)
+    name, at = ("default", 0.5) if own is None else (OWN_THRESHOLD, own)
     found = [_choice(name, at, is_positive, decided, members)]
     for name, threshold in _candidates(probability, is_positive).items():
         found.append(_choice(name, threshold, is_positive, probability >= threshold, members))

@@ -14,17 +14,39 @@ from scipy.stats import t
 
 from featx.insight.metrics import CONFIDENCE, Interval
 
+# Of scikit-learn's names of scores: what those that are shares begin with.
+_SHARES = ("accuracy", "average_precision", "balanced_accuracy", "f1", "jaccard", "precision", "recall",
+           "roc_auc", "top_k_accuracy")  # fmt: skip
+_UNLIMITED = (-np.inf, np.inf)
 
-def fold_interval(scores: np.ndarray, test_train_ratio: float) -> Interval | None:
-    """The 95 % interval of the mean of scores over folds.
 
-    It is symmetric, and near the end of a metric's range may pass it.
+def score_range(scoring: str) -> Interval:
+    """The least and the largest value of a score, as scikit-learn names it; infinite where none is known.
+
+    Examples
+    --------
+    >>> score_range("roc_auc_ovr"), score_range("neg_log_loss"), score_range("my score")
+    ((0.0, 1.0), (-inf, 0.0), (-inf, inf))
+    """
+    if scoring.startswith(_SHARES):
+        return 0.0, 1.0
+    if scoring == "matthews_corrcoef":
+        return -1.0, 1.0
+    return (-np.inf, 0.0) if scoring.startswith("neg_") else _UNLIMITED
+
+
+def fold_interval(
+    scores: np.ndarray, test_train_ratio: float, limits: Interval = _UNLIMITED
+) -> Interval | None:
+    """The 95 % interval of the mean of scores over folds: symmetric, but where it would leave the range.
 
     Parameters
     ----------
     scores : ndarray of shape (n_folds,)
     test_train_ratio : float
         Samples in a test part for each one in its training part: 1 / (k - 1) of k folds.
+    limits : tuple of float, optional
+        The score's range, as of `score_range`.
 
     Returns
     -------
@@ -36,12 +58,15 @@ def fold_interval(scores: np.ndarray, test_train_ratio: float) -> Interval | Non
     >>> low, high = fold_interval(np.array([0.80, 0.84, 0.82, 0.86, 0.83]), 1 / 4)
     >>> round(low, 3), round(high, 3)
     (0.788, 0.872)
+    >>> fold_interval(np.array([0.98, 1.0, 1.0]), 1 / 2, score_range("accuracy"))[1]
+    1.0
     """
     scores = np.asarray(scores, float)
     if len(scores) < 2 or np.isnan(scores).any():
         return None
     half = float(t.isf((1 - CONFIDENCE) / 2, len(scores) - 1) * _error(scores, test_train_ratio))
-    return float(scores.mean()) - half, float(scores.mean()) + half
+    mean, (least, largest) = float(scores.mean()), limits
+    return max(mean - half, least), min(mean + half, largest)
 
 
 def fold_p_values(scores: np.ndarray, best: int, test_train_ratio: float) -> np.ndarray:

@@ -12,7 +12,7 @@ import numpy as np
 
 from featx.insight.findings import Audit, Finding
 from featx.insight.markup import visible
-from featx.insight.report_data import ReportSamples
+from featx.insight.report_data import HEADS, ReportSamples
 
 #: Pictures in one gallery.
 MAX_PICTURES = 24
@@ -63,7 +63,11 @@ class Gallery:
 
 
 def galleries_of(
-    samples: ReportSamples | None, audit: Audit | None = None, *, n_pictures: int = MAX_PICTURES
+    samples: ReportSamples | None,
+    audit: Audit | None = None,
+    *,
+    heads: tuple[str, str] = HEADS,
+    n_pictures: int = MAX_PICTURES,
 ) -> list[Gallery]:
     r"""The galleries of a report; those without a sample are left out.
 
@@ -72,6 +76,8 @@ def galleries_of(
     samples : ReportSamples or None
         Where ``predicted_b`` says what a second head answers, one gallery shows where the two differ.
     audit : Audit, optional
+    heads : (str, str), default=("a", "b")
+        What the two are called.
     n_pictures : int, default=24
         Most in each.
 
@@ -92,11 +98,11 @@ def galleries_of(
     if samples is None:
         return []
     rows = {sample_id: row for row, sample_id in enumerate(samples.sample_ids)}
-    found = [_mistakes(samples, n_pictures)]
+    found = [_mistakes(samples, heads, n_pictures)]
     if audit is not None:
         found += _audited(samples, audit, rows, n_pictures)
     if samples.predicted_b is not None:
-        found += _differing(samples, n_pictures)
+        found += _differing(samples, heads, n_pictures)
     return [gallery for gallery in found if gallery.rows]
 
 
@@ -114,7 +120,7 @@ def _short(name: str | None) -> str:
 # ---------------------------------------------------------------------------------------- mistakes
 
 
-def _mistakes(samples: ReportSamples, n_pictures: int) -> Gallery:
+def _mistakes(samples: ReportSamples, heads: tuple[str, str], n_pictures: int) -> Gallery:
     wrong = [
         row
         for row, (label, answer) in enumerate(zip(samples.labels, samples.predicted, strict=True))
@@ -125,8 +131,9 @@ def _mistakes(samples: ReportSamples, n_pictures: int) -> Gallery:
     shown = [
         (row, f"labelled {_short(samples.labels[row])}, predicted {_answer(samples, row)}") for row in wrong
     ]
+    of = "" if samples.predicted_b is None else f" of {_short(heads[0])}"
     note = "Where the head is wrong and most sure of itself."
-    return _gallery("mistakes", "Most confident mistakes", note, shown, n_pictures)
+    return _gallery("mistakes", f"Most confident mistakes{of}", note, shown, n_pictures)
 
 
 def _answer(samples: ReportSamples, row: int) -> str:
@@ -159,7 +166,12 @@ def _audited(
 def _reason(samples: ReportSamples, row: int, finding: Finding) -> str:
     label = samples.labels[row]
     reason = visible(finding.reason, _MAX_REASON)
-    return reason if label is None else f"labelled {_short(label)}; {reason}"
+    # Why a label is suspected names it.
+    return (
+        reason
+        if label is None or finding.kind == "suspected_label"
+        else f"labelled {_short(label)}; {reason}"
+    )
 
 
 def _duplicates(
@@ -215,15 +227,16 @@ def _sets(
 # --------------------------------------------------------------------------------------- two heads
 
 
-def _differing(samples: ReportSamples, n_pictures: int) -> Iterable[Gallery]:
+def _differing(samples: ReportSamples, heads: tuple[str, str], n_pictures: int) -> Iterable[Gallery]:
     only: dict[str, list[tuple[int, str]]] = {"a": [], "b": []}
+    name_a, name_b = map(_short, heads)
     answers = zip(samples.labels, samples.predicted, samples.predicted_b or (), strict=True)
     for row, (label, a, b) in enumerate(answers):
         if label is None or a is None or b is None or a == b or label not in (a, b):
             continue
         only["a" if a == label else "b"].append(
-            (row, f"labelled {_short(label)}; a says {_short(a)}, b says {_short(b)}")
+            (row, f"labelled {_short(label)}; {name_a} says {_short(a)}, {name_b} says {_short(b)}")
         )
-    for right, wrong in (("a", "b"), ("b", "a")):
-        note = f"What head {right} gets right and head {wrong} does not."
-        yield _gallery(f"only-{right}", f"Only {right} is right", note, only[right], n_pictures)
+    for key, right, wrong in (("a", name_a, name_b), ("b", name_b, name_a)):
+        note = f"What {right} gets right and {wrong} does not."
+        yield _gallery(f"only-{key}", f"Only {right} is right", note, only[key], n_pictures)

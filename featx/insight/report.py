@@ -17,7 +17,7 @@ from featx.files import StrPath, atomic_write, check_target
 from featx.insight.findings import Audit
 from featx.insight.markup import Markup, element, named, raw_text
 from featx.insight.projection import check_projection
-from featx.insight.report_data import ReportParts, ReportSamples, Section
+from featx.insight.report_data import HEADS, ReportParts, ReportSamples, Section
 from featx.insight.report_evaluation import evaluation_section
 from featx.insight.report_map import check_samples, data_block, galleries_section, map_data, map_section
 from featx.insight.report_sections import (
@@ -66,6 +66,7 @@ def write_report(
     *,
     samples: ReportSamples | None = None,
     comparison: Any = None,
+    heads: tuple[str, str] = HEADS,
     learning: Any = None,
     few_shot: Any = None,
     history: Mapping[str, Sequence[float]] | None = None,
@@ -89,6 +90,8 @@ def write_report(
         For the map, the table of samples and the galleries.
     comparison : Comparison, optional
         As `featx.compare` gives it.
+    heads : (str, str), default=("a", "b")
+        What the two that are compared are called.
     learning : LearningCurve, optional
     few_shot : FewShotCurve, optional
     history : mapping of str to sequence of float, optional
@@ -130,6 +133,7 @@ def write_report(
         audit=audit,
         samples=samples,
         comparison=comparison,
+        heads=(str(heads[0]), str(heads[1])),
         learning=learning,
         few_shot=few_shot,
         history=history,

@@ -14,6 +14,9 @@ from featx.insight.markup import Markup
 #: Of every picture in a report; browsers read it, and it is smaller than JPEG.
 PICTURE_TYPE = "image/webp"
 
+#: What two heads that are compared are called where nobody named them.
+HEADS = ("a", "b")
+
 
 @dataclass(frozen=True)
 class Pictures:
@@ -88,6 +91,7 @@ class ReportParts:
     audit: Audit | None = None
     samples: ReportSamples | None = None
     comparison: Any = None
+    heads: tuple[str, str] = HEADS
     learning: Any = None
     few_shot: Any = None
     history: Mapping[str, Sequence[float]] | None = None

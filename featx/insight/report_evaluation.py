@@ -22,6 +22,7 @@ from featx.insight.report_tables import (
     p_value,
     percent,
     plot_figure,
+    points,
     range_bar,
     series_entry,
     span,
@@ -93,7 +94,7 @@ def _per_class(evaluation: Any) -> Markup:
             Cell(f"{one.n_samples:,}", one.n_samples),
             measured(one.precision, one.precision_ci, percent),
             measured(one.recall, one.recall_ci, percent),
-            measured(one.f1, one.f1_ci),
+            measured(one.f1, one.f1_ci, percent),
             range_bar(one.f1, one.f1_ci, (0.0, 1.0)),
         ]
         for one in evaluation.per_class
@@ -271,8 +272,8 @@ def _bundle(scores: Sequence[float]) -> str:
     return f" In colour the {len(scores) - n_grey} lowest of {len(scores)} classes." if n_grey else ""
 
 
-def _in_brackets(interval: tuple[float, float] | None) -> str:
-    return "" if interval is None else f" ({span(interval)})"
+def _in_brackets(interval: tuple[float, float] | None, form: Any = number) -> str:
+    return "" if interval is None else f" ({span(interval, form)})"
 
 
 def _calibration_figure(evaluation: Any, curves: Any) -> Iterator[Markup]:
@@ -284,7 +285,8 @@ def _calibration_figure(evaluation: Any, curves: Any) -> Iterator[Markup]:
     )
     title = "Calibration"
     if evaluation.ece is not None:
-        note = f"{note} Calibration error {percent(evaluation.ece)}."
+        within = _in_brackets(evaluation.ece_ci, percent)
+        note = f"{note} Calibration error {percent(evaluation.ece)}{within}."
     yield plot_figure(calibration_svg(curves.calibration), "calibration", title, note, note=note)
 
 
@@ -307,11 +309,10 @@ def _thresholds(evaluation: Any, choices: Sequence[Any]) -> Markup:
         named(evaluation.class_names[-1]),
         " from this probability on; ",
         THRESHOLD_NOTE,
-        ".",
+        ". Intervals are Wilson's, and differ a little from those of the bootstrap above.",
     ]
-    return table(
-        caption, [Column("chosen for"), *(Column(head, "number") for head in heads)], rows, key="thresholds"
-    )
+    columns = [Column("chosen for"), *(Column(head, "number") for head in heads)]
+    return table(caption, columns, rows, key="thresholds", sortable=False)
 
 
 # ------------------------------------------------------------------------------------- subgroups
@@ -330,7 +331,7 @@ def _subgroups(evaluation: Any) -> Iterator[Markup]:
             measured(group.accuracy, group.accuracy_ci, percent),
             range_bar(group.accuracy, group.accuracy_ci, domain, evaluation.accuracy),
             measured(group.roc_auc, group.roc_auc_ci),
-            measured(group.difference, group.difference_ci),
+            measured(group.difference, group.difference_ci, points),
             Cell(p_value(group.p_value), group.p_value),
         ]
         for group in groups
@@ -341,7 +342,7 @@ def _subgroups(evaluation: Any) -> Iterator[Markup]:
         Column("accuracy", "number"),
         Column(f"{percent(domain[0], 0)} to {percent(domain[1], 0)}", "bar"),
         Column("ROC AUC", "number"),
-        Column("against the others", "number"),
+        Column("points against the others", "number"),
         Column("p", "number"),
     ]
     caption = (

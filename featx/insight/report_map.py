@@ -86,6 +86,7 @@ def map_data(parts: ReportParts) -> tuple[dict[str, Any], str]:
         "label": _codes(samples.labels, code_of),
         "predicted": _codes(samples.predicted, code_of),
         "predictedB": None if samples.predicted_b is None else _codes(samples.predicted_b, code_of),
+        "heads": [visible(name, 24) for name in parts.heads],
         "part": [part_names.index(str(part)) for part in samples.parts],
         # In tenths of a percent, rounded down; -1 where there is none.
         "confidence": np.where(np.isnan(samples.confidence), -1, np.nan_to_num(samples.confidence) * 1000)
@@ -189,13 +190,17 @@ def _controls(samples: ReportSamples, data: dict[str, Any]) -> Markup:
         "finding": bool(data["kinds"]),
         "part": len(data["parts"]) > 1,
     }
+    titles = dict(_COLOURINGS)
+    if samples.predicted_b is not None:
+        first = data["heads"][0]
+        titles |= {"predicted": f"prediction of {first}", "error": f"{first} right or wrong"}
     radios = [
         element(
             "label",
             element("input", type="radio", name="colour", value=value, checked=value == "label"),
             f" {title}",
         )
-        for value, title in _COLOURINGS
+        for value, title in titles.items()
         if is_there[value]
     ]
     pictures = None
@@ -298,7 +303,7 @@ def _samples_table() -> Markup:
 def galleries_section(parts: ReportParts) -> Section | None:
     """Large pictures of what is worth a look."""
     samples = parts.samples
-    galleries = galleries_of(samples, parts.audit)
+    galleries = galleries_of(samples, parts.audit, heads=parts.heads)
     if samples is None or not galleries:
         return None
     return Section("galleries", "Worth a look", escape([_gallery(gallery, samples) for gallery in galleries]))

@@ -6,12 +6,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+from featx.insight.candidates import candidates_of, parameters_of
 from featx.insight.findings import KINDS, Audit, Finding
 from featx.insight.markup import Child, Markup, element, escape, named
 from featx.insight.plots import few_shot_svg, highlighted, history_svg, last_known, learning_svg, projections
-from featx.insight.report_candidates import candidates_of, parameters_of
 from featx.insight.report_data import ReportParts, Section
-from featx.insight.report_summary import head_name, score_name
+from featx.insight.report_summary import comparison_verdict, head_name, score_name
 from featx.insight.report_tables import (
     NONE,
     Cell,
@@ -26,6 +26,7 @@ from featx.insight.report_tables import (
     percent,
     plot_figure,
     range_bar,
+    sentence,
     series_entry,
     span,
     table,
@@ -64,14 +65,16 @@ def leaderboard_section(parts: ReportParts) -> Section | None:
         Column("rank", "number"),
         Column("head"),
         *([Column("features")] if is_choice else []),
-        Column("parameters"),
         Column(f"mean {score_name(parts.search)}", "number"),
         Column(f"{number(domain[0], 2)} to {number(domain[1], 2)}", "bar"),
+        Column("parameters"),
         Column("p", "number"),
         Column("fit, seconds", "number"),
     ]
+    all_of_them = count(len(candidates), "candidate")
+    which = f"The best {len(shown):,} of {all_of_them}" if len(shown) < len(candidates) else all_of_them
     caption = (
-        f"The best {len(shown):,} of {count(len(candidates), 'candidate')}, by their mean over the folds, "
+        f"{which}, by their mean over the folds, "
         "with 95\u00a0% intervals. The p-value asks whether a candidate differs from the best, by itself."
     )
     body = table(caption, columns, rows, key="candidates", is_tall=len(rows) > 12)
@@ -87,9 +90,9 @@ def _candidate(
         Cell(candidate["rank"], candidate["rank"]),
         head_name(candidate["head"]),
         *([named(candidate["features"])] if is_choice else []),
-        element("span", named(parameters_of(candidate)), class_="quiet"),
         measured(score, interval, partial(number, digits=4)),
         range_bar(score, interval, domain),
+        element("span", named(parameters_of(candidate)), class_="quiet"),
         Cell(NONE if is_best else p_value(p), p),
         Cell(number(seconds, 2), seconds),
     ]
@@ -120,23 +123,24 @@ def comparison_section(parts: ReportParts) -> Section | None:
         ]
         for title, one in known
     ]
-    columns = [Column("metric"), *(Column(head, "number") for head in ("head a", "head b", "a less b"))]
-    columns.append(Column("around 0", "bar"))
+    a, b = parts.heads
+    names = (named(a, 40), named(b, 40), "difference")
+    columns = [Column("metric"), *(Column(name, "number") for name in names), Column("around 0", "bar")]
     answers = [
         ("both right", comparison.n_both_right),
-        ("only a right", comparison.n_only_a_right),
-        ("only b right", comparison.n_only_b_right),
+        (escape(["only ", named(a, 40), " right"]), comparison.n_only_a_right),
+        (escape(["only ", named(b, 40), " right"]), comparison.n_only_b_right),
         ("both wrong", comparison.n_both_wrong),
     ]
     counted = [
         [title, Cell(f"{n:,}", n), Cell(percent(n / max(1, comparison.n_samples)), n)] for title, n in answers
     ]
     heads = [Column("answers"), Column("samples", "number"), Column("share", "number")]
-    verdict = f"Of heads a and b, {comparison.verdict}."
+    caption = ["The difference is ", named(a, 40), " less ", named(b, 40), ", paired sample by sample, with "]
     body = [
-        element("p", verdict, class_="lead"),
+        element("p", comparison_verdict(comparison, parts.heads), class_="lead"),
         table(
-            "Metrics of both heads and their paired difference",
+            [*caption, "its 95\u00a0% interval."],
             columns,
             rows,
             key="differences",
@@ -156,7 +160,7 @@ def learning_section(parts: ReportParts) -> Section | None:
     if not figures:
         return None
     verdict = getattr(parts.learning, "verdict", None)
-    lead = element("p", f"{verdict[:1].upper()}{verdict[1:]}.", class_="lead") if verdict else None
+    lead = element("p", sentence(verdict), class_="lead") if verdict else None
     return Section(
         "learning", "Would more labels help?", escape([lead, element("div", figures, class_="figures")])
     )
@@ -272,7 +276,7 @@ def _counts(audit: Audit) -> Markup:
         Column("kind"),
         Column("findings", "number"),
         Column("samples", "number"),
-        Column("left out by a search"),
+        Column("--exclude leaves it out"),
         Column("what its score is"),
     ]
     return table("What was looked for", columns, rows, key="audit-counts", sortable=False)
@@ -330,8 +334,10 @@ def _finding(finding: Finding) -> Sequence[Child | Cell]:
 
 
 def _thresholds(thresholds: Mapping[str, float]) -> Iterator[Markup]:
-    yield element("h3", "Calibrated on these data")
-    yield definitions({name: f"{value:.4g}" for name, value in thresholds.items()})
+    heading = element("summary", "What was calibrated on these data")
+    yield element(
+        "details", heading, definitions({name: f"{value:.4g}" for name, value in thresholds.items()})
+    )
 
 
 # ------------------------------------------------------------------------- where it all comes from

@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from featx.insight.candidates import SIGNIFICANT, candidates_of, parameters_of, ranked_by
+from featx.insight.curves import OWN_THRESHOLD
 from featx.insight.findings import KINDS, Audit
-from featx.insight.markup import Child, Markup, element, escape, named
-from featx.insight.report_candidates import SIGNIFICANT, candidates_of, parameters_of
+from featx.insight.markup import Child, Markup, element, escape, named, visible
 from featx.insight.report_data import ReportParts, ReportSamples, Section
-from featx.insight.report_tables import count, number, p_equals, percent, span
+from featx.insight.report_tables import count, number, p_equals, percent, points, sentence, span
 
 
 def summary(parts: ReportParts) -> Section:
@@ -21,7 +22,7 @@ def summary(parts: ReportParts) -> Section:
         "What was tried": _of_search(parts.search),
         "How good it is": _of_evaluation(parts.evaluation),
         "What it confuses": _of_mistakes(parts.evaluation),
-        "Two heads": _of_comparison(parts.comparison),
+        "Two heads": _of_comparison(parts.comparison, parts.heads),
         "More labels": _of_learning(parts.learning),
         "What to be wary of": _of_audit(parts.audit),
         "What is shown": _of_samples(parts.samples),
@@ -63,6 +64,8 @@ def _tiles(parts: ReportParts) -> Markup | None:
                 count(len(evaluation.class_names), "class", "classes"),
             )
         )
+    if parts.comparison is not None:
+        tiles += _tiles_of_comparison(parts.comparison, parts.heads)
     if parts.audit is not None:
         n_findings = sum(finding.kind != "class_balance" for finding in parts.audit.findings)
         note = f"in {count(parts.audit.n_audited, 'sample')}"
@@ -76,6 +79,17 @@ def _tiles(parts: ReportParts) -> Markup | None:
         for value, label, note in tiles
     ]
     return element("dl", shown, class_="tiles")
+
+
+def _tiles_of_comparison(comparison: Any, heads: tuple[str, str]) -> Iterator[tuple[str, str, str]]:
+    a, b = (visible(name, 40) for name in heads)
+    accuracy = comparison.accuracy
+    yield (
+        f"{points(accuracy.difference)}\u00a0points",
+        f"accuracy of {a} less that of {b}",
+        span(accuracy.difference_ci, points),
+    )
+    yield f"{comparison.n_samples:,}", "samples judged", "that neither was fitted on"
 
 
 # ------------------------------------------------------------------------------------ the search
@@ -94,24 +108,29 @@ def _of_search(search: Any) -> Iterator[Markup]:
         f"{count(len(candidates), 'candidate')} of {count(len(heads), 'head')} were tried{sets}{judged}."
     )
     best, params = candidates[0], parameters_of(candidates[0])
-    score = f"a mean {score_name(search)} of {number(best['mean_test_score'])}"
+    score = f" with a mean {score_name(search)} of {number(best['mean_test_score'])} over the folds"
+    interval = "" if best["score_ci"] is None else f" ({_of_95(best['score_ci'])})"
+    flatters = (
+        f". Being the highest of {len(candidates):,}, it flatters a little" if len(candidates) > 1 else ""
+    )
     yield _sentence(
         "The best is ", _strong(head_name(best["head"])), [" (", named(params), ")"] if params else None,
-        f" with {score} over the folds",
-        ", which is a little too good, being the best of many.",
+        f"{score}{interval}{flatters}.",
     )  # fmt: skip
     yield from _of_next_best(candidates)
 
 
 def score_name(search: Any) -> str:
     """What the candidates are ranked by, in words."""
-    scoring = getattr(search, "scoring", None)
-    return scoring.replace("_", " ") if isinstance(scoring, str) else "score"
+    return ranked_by(search).replace("_", " ")
 
 
 def head_name(name: str) -> Markup:
-    """A head's name as words."""
-    return named(name.replace("_", " "))
+    """A head's name, as ``featx search --head`` takes it; a line may end behind an underscore."""
+    first, *others = visible(name).split("_")
+    return element(
+        "bdi", element("code", first, [[Markup("_<wbr>"), other] for other in others], class_="head")
+    )
 
 
 def _of_next_best(candidates: list[dict[str, Any]]) -> Iterator[Markup]:
@@ -152,13 +171,27 @@ def _of_evaluation(evaluation: Any) -> Iterator[Markup]:
     yield _sentence(
         f"On {count(evaluation.n_samples, 'sample')} that it was not fitted on, it is right ",
         "for ", _strong(percent(evaluation.accuracy)),
-        f" (95\u00a0% interval {span(evaluation.accuracy_ci, percent)})",
+        f" ({_of_95(evaluation.accuracy_ci, percent)})",
         f"; always answering the most frequent class would be right for {percent(majority)}.",
     )  # fmt: skip
+    own = next(
+        (
+            c
+            for c in getattr(getattr(evaluation, "curves", None), "thresholds", ())
+            if c.name == OWN_THRESHOLD
+        ),
+        None,
+    )
+    if own is not None:
+        second = named(evaluation.class_names[-1])
+        yield _sentence("It answers ", second, f" from a probability of {number(own.threshold)} on.")
     if evaluation.ece is not None:
-        yield _sentence(
-            f"Its confidence is off by {percent(evaluation.ece)} on average (expected calibration error)."
-        )
+        off = f"Its confidence is off by {percent(evaluation.ece)} on average"
+        yield _sentence(f"{off} (expected calibration error; {_of_95(evaluation.ece_ci, percent)}).")
+
+
+def _of_95(interval: tuple[float, float], form: Any = number) -> str:
+    return f"95\u00a0% interval {span(interval, form)}"
 
 
 def _of_mistakes(evaluation: Any) -> Iterator[Markup]:
@@ -190,15 +223,23 @@ def confusions(evaluation: Any) -> list[tuple[int, int, int]]:
 # ------------------------------------------------------------------------------------- the rest
 
 
-def _of_comparison(comparison: Any) -> Iterator[Markup]:
+def _of_comparison(comparison: Any, heads: tuple[str, str]) -> Iterator[Markup]:
     if comparison is not None:
-        yield _sentence(f"Of heads a and b, {comparison.verdict}", ".")
+        yield _sentence(comparison_verdict(comparison, heads))
+
+
+def comparison_verdict(comparison: Any, heads: tuple[str, str]) -> str:
+    """Which of two heads is better, as a sentence with their names."""
+    a, b = map(visible, heads)
+    told = comparison.describe(a, b)
+    # A name keeps its first letter.
+    return told[:1] + sentence(told)[1:] if told.startswith((a, b)) else sentence(told)
 
 
 def _of_learning(learning: Any) -> Iterator[Markup]:
     verdict = getattr(learning, "verdict", None)
     if verdict:
-        yield _sentence(f"{verdict[:1].upper()}{verdict[1:]}.")
+        yield _sentence(sentence(verdict))
 
 
 def _of_audit(audit: Audit | None) -> Iterator[Markup]:

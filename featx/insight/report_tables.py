@@ -22,7 +22,7 @@ _BAR_WIDTH, _BAR_HEIGHT = 120, 14
 class Column(NamedTuple):
     """Of a table: its head, and whether it holds numbers, or pictures of them that are not sorted by."""
 
-    title: str
+    title: Child
     kind: str = "text"
 
 
@@ -58,6 +58,17 @@ def number(value: float | None, digits: int = 3) -> str:
     return NONE if _is_unknown(value) else f"{value:.{digits}f}".replace("-", "\N{MINUS SIGN}")
 
 
+def points(share: float | None) -> str:
+    """A difference of shares, in percentage points.
+
+    Examples
+    --------
+    >>> points(0.0123)
+    '1.2'
+    """
+    return number(None if share is None else 100 * share, 1)
+
+
 def count(n: int, singular: str, plural: str | None = None) -> str:
     """How many of something.
 
@@ -81,6 +92,17 @@ def span(interval: Interval | None, form: Any = number) -> str:
     return "" if interval is None else f"{form(interval[0]).removesuffix(_PERCENT)} to {form(interval[1])}"
 
 
+def sentence(text: str) -> str:
+    r"""Words as a sentence, in which a percent sign stays with its number.
+
+    Examples
+    --------
+    >>> sentence("more help, 95 % sure")
+    'More help, 95\xa0% sure.'
+    """
+    return f"{text[:1].upper()}{text[1:]}.".replace(" %", _PERCENT)
+
+
 def measured(value: float | None, interval: Interval | None, form: Any = number) -> Cell:
     """A number with its interval below it."""
     if _is_unknown(value):
@@ -92,27 +114,27 @@ def measured(value: float | None, interval: Interval | None, form: Any = number)
 
 
 def p_equals(value: float) -> str:
-    """A p-value within a sentence.
+    r"""A p-value within a sentence.
 
     Examples
     --------
     >>> p_equals(0.0312), p_equals(1e-9)
-    ('p = 0.031', 'p < 0.001')
+    ('p = 0.031', 'p <\xa00.001')
     """
     return f"p = {p_value(value)}".replace("= <", "<")
 
 
 def p_value(value: float | None) -> str:
-    """A p-value; very small ones as a bound.
+    r"""A p-value; very small ones as a bound.
 
     Examples
     --------
     >>> p_value(0.0312), p_value(1e-9)
-    ('0.031', '< 0.001')
+    ('0.031', '<\xa00.001')
     """
     if _is_unknown(value):
         return NONE
-    return "< 0.001" if value is not None and value < 0.001 else number(value)
+    return "<\u00a00.001" if value is not None and value < 0.001 else number(value)
 
 
 def _is_unknown(value: float | None) -> bool:

@@ -29,7 +29,11 @@ class TestReport:
         without = featx(*options, "without.html")
         assert "report: There are no pictures" in without.stderr
         assert n_pictures(tmp_path / "without.html") == 0
-        assert featx.json(*options, "with.html", "--images", folder)["report"] == "with.html"
+        found = featx.json(*options, "with.html", "--images", folder)
+        assert (found["report"], found["report_notes"]) == ("with.html", [])
+        [note] = featx.json(*options, "again.html")["report_notes"]
+        assert note.startswith("There are no pictures")
+        assert featx.json(*options[:-1])["report_notes"] == []
         assert n_pictures(tmp_path / "with.html") >= 1
 
     def test_images_that_moved_are_told(self, featx, feature_file, folder, tmp_path):

@@ -26,9 +26,12 @@ from featx.files import atomic_write, sha256_hex
 from featx.folders import atomic_folder
 from featx.heads.cells import Cell
 from featx.heads.journal import Journal
+from featx.insight.findings import Audit, Finding
 from featx.insight.plots import plot_history
 from featx.jobs import Predictions
 from featx.models.checkpoints import Checkpoint
+
+_TITLES = ("old", "new and longer")
 
 # Old and new differ in their size too: a write that was cut short is neither.
 _SIZES = (3_000, 5_000)
@@ -131,6 +134,35 @@ class Plot:
         return [content(0), content(1)].index(path.read_bytes())
 
 
+class Report:
+    """A report of nothing but a title."""
+
+    name = "report.html"
+
+    def write(self, path: Path, version: int) -> None:
+        featx.write_report(path, title=_TITLES[version])
+
+    def read(self, path: Path) -> int:
+        text = path.read_text(encoding="utf-8")
+        if not text.endswith("</html>\n"):
+            raise ValueError("cut short")
+        return _TITLES.index(text.partition("<title>")[2].partition("</title>")[0])
+
+
+class AuditCsv:
+    """What an audit found."""
+
+    name = "audit.csv"
+
+    def write(self, path: Path, version: int) -> None:
+        n_samples = 100 + 100 * version
+        findings = tuple(Finding("outlier", (f"{row}.png",), 3.0, "far from all") for row in range(n_samples))
+        Audit(n_samples, n_samples, {}, findings, {}, {}, {}, (), 1.0).save_csv(path)
+
+    def read(self, path: Path) -> int:
+        return {101: 0, 201: 1}[len(path.read_text(encoding="utf-8").splitlines())]
+
+
 class KerasFile:
     """An exported model that is a file."""
 
@@ -223,6 +255,8 @@ ARTEFACTS = {
         SearchJournal,
         Csv,
         Plot,
+        Report,
+        AuditCsv,
         KerasFile,
         SavedModel,
         EngineDecision,

@@ -44,7 +44,7 @@ class Page(HTMLParser):
     def handle_starttag(self, tag, attributes):
         assert len({name for name, _ in attributes}) == len(attributes), f"<{tag}> has an attribute twice"
         self.elements.append((tag, dict(attributes)))
-        if tag not in {"meta", "img", "input", "br", "hr", "link"}:
+        if tag not in {"meta", "img", "input", "br", "hr", "link", "wbr"}:
             self.open.append(tag)
 
     def handle_endtag(self, tag):

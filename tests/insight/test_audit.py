@@ -50,7 +50,7 @@ class TestFindings:
         assert len(suspected) < 25
         first = found.of("suspected_label")[0]
         assert first.excluded == first.sample_ids
-        assert first.reason.startswith("called '")
+        assert first.reason.startswith("labelled '")
 
     def test_outliers(self, found):
         outliers = [finding.sample_ids[0] for finding in found.of("outlier")]

@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import t, ttest_rel
 from sklearn.model_selection import KFold
 
-from featx.insight.folds import fold_interval, fold_p_values
+from featx.insight.folds import fold_interval, fold_p_values, score_range
 
 
 def test_without_overlap_it_is_the_paired_t_test():
@@ -21,6 +21,15 @@ def test_overlap_widens_by_its_share():
     assert plain == pytest.approx(2 * t.isf(0.025, 3) * scores.std(ddof=1) / 2)
     assert corrected / plain == pytest.approx(np.sqrt((1 / 4 + 1 / 3) * 4))
     assert np.mean(fold_interval(scores, 1 / 3)) == pytest.approx(scores.mean())
+
+
+@pytest.mark.parametrize("name", ["accuracy", "f1_macro", "roc_auc_ovr_weighted", "jaccard", "precision"])
+def test_shares_end_at_0_and_1(name):
+    low, high = fold_interval(np.array([0.02, 0.98, 1.0, 1.0]), 1 / 3, score_range(name))
+    assert (low, high) == (0.0, 1.0)
+    low, high = fold_interval(np.array([0.02, 0.98, 1.0, 1.0]), 1 / 3, score_range("r2"))
+    assert low < 0
+    assert high > 1
 
 
 def test_what_cannot_be_told_is_not():

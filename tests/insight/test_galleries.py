@@ -43,7 +43,7 @@ def test_a_gallery_is_cut_and_says_so():
 def test_findings_have_their_reasons_and_unknown_samples_are_left_out():
     finding = Finding("suspected_label", ("images/3.png", "elsewhere"), 0.9, "cat is likelier")
     shown = by_key(make_samples(12), make_audit(finding))["suspected-label"]
-    assert (shown.rows, shown.captions) == ((3,), ("labelled dog; cat is likelier",))
+    assert (shown.rows, shown.captions) == ((3,), ("cat is likelier",))
 
 
 def test_duplicates_stay_in_their_sets_and_sets_of_one_are_left_out():
@@ -79,6 +79,10 @@ def test_where_two_heads_differ_is_told_apart_by_who_is_right():
     assert shown["only-a"].rows == (0,)
     assert shown["only-b"].rows == (1, 2)
     assert shown["only-a"].captions == ("labelled cat; a says cat, b says dog",)
+    named = {gallery.key: gallery for gallery in galleries_of(samples, heads=("one.featx", "two.featx"))}
+    assert named["only-b"].title == "Only two.featx is right"
+    assert named["only-a"].captions == ("labelled cat; one.featx says cat, two.featx says dog",)
+    assert named["only-a"].note == "What one.featx gets right and two.featx does not."
 
 
 def test_captions_are_short_whatever_the_names():

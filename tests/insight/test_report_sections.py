@@ -60,11 +60,14 @@ def test_a_long_leaderboard_is_cut_and_says_so():
 def test_a_comparison_without_ranking_has_fewer_rows():
     difference = SimpleNamespace(a=0.9, b=0.8, difference=0.1, difference_ci=(0.05, 0.15))
     comparison = SimpleNamespace(
-        verdict="a is better", accuracy=difference, balanced_accuracy=difference, roc_auc=None,
-        log_loss=difference, n_samples=10, n_both_right=7, n_only_a_right=2, n_only_b_right=1, n_both_wrong=0,
+        describe=lambda a, b: f"{a} is better than {b}, 95 % sure",
+        accuracy=difference, balanced_accuracy=difference, roc_auc=None, log_loss=difference,
+        n_samples=10, n_both_right=7, n_only_a_right=2, n_only_b_right=1, n_both_wrong=0,
     )  # fmt: skip
-    page = page_of(comparison_section, comparison=comparison)
-    assert "Of heads a and b, a is better." in page.text
+    page = page_of(comparison_section, comparison=comparison, heads=("x/<b>.featx", "y.featx"))
+    assert "x/<b>.featx is better than y.featx, 95 % sure." in page.text
+    assert "The difference is x/<b>.featx less y.featx , paired" in page.text
+    assert "only x/<b>.featx right 2 20.0 % only y.featx right 1" in page.text
     assert "ROC AUC" not in page.text
     # Nats are not drawn on the scale of shares.
     assert len(page.all("svg")) == 2

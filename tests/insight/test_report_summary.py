@@ -14,7 +14,7 @@ def said(**parts) -> str:
     return Page(summary(ReportParts("title", **parts)).body).text
 
 
-def make_search(scores, *, n_repeats=1, heads=("ridge", "knn")):
+def make_search(scores, *, heads=("ridge", "knn")):
     """A search that knows its folds; of each head one candidate."""
     results = {
         "head": list(heads),
@@ -35,7 +35,7 @@ def make_search(scores, *, n_repeats=1, heads=("ridge", "knn")):
         for rank, (head, of_head) in enumerate(zip(heads, scores, strict=True), 1)
     ]
     return SimpleNamespace(
-        scoring="accuracy", n_splits_=len(scores[0]), n_repeats=n_repeats, cv_results_=results,
+        scoring="accuracy", n_splits_=len(scores[0]), cv_results_=results, test_train_ratio_=1 / 4,
         leaderboard=lambda: candidates,
     )  # fmt: skip
 

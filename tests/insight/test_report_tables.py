@@ -35,7 +35,7 @@ def test_numbers_and_their_units():
     assert number(-0.5, 1) == "\N{MINUS SIGN}0.5"
     assert span((0.1, 0.25), percent) == "10.0 to 25.0\u00a0%"
     assert (count(1, "class", "classes"), count(0, "class", "classes")) == ("1 class", "0 classes")
-    assert (p_equals(0.04), p_equals(1e-5)) == ("p = 0.040", "p < 0.001")
+    assert (p_equals(0.04), p_equals(1e-5)) == ("p = 0.040", "p <\u00a00.001")
 
 
 def test_a_value_without_a_whole_interval_stands_alone():

@@ -153,6 +153,11 @@
         ([name, categories]) => !categories.size || !categories.has(this.colourings[name].of[row]));
     }
 
+    /* What the answers of a head are called: of two, each by its name. */
+    predictionBy(place) {
+      return this.predictedB ? `predicted by ${this.heads[place]}` : "predicted";
+    }
+
     className(code, none) {
       return code < 0 ? none : this.classes[code];
     }
@@ -514,10 +519,10 @@
       const isWrong = samples.errorOf(row) === 1;
       if (samples.predicted[row] >= 0) {
         const chance = samples.confidence[row] < 0 ? "" : ` ${percent(samples.confidence[row])}`;
-        add("predicted", `${samples.classes[samples.predicted[row]]}${chance}`, isWrong ? "is-wrong" : "");
+        add(samples.predictionBy(0), `${samples.classes[samples.predicted[row]]}${chance}`, isWrong ? "is-wrong" : "");
       }
       if (samples.predictedB && samples.predictedB[row] >= 0) {
-        add("head b", samples.classes[samples.predictedB[row]]);
+        add(samples.predictionBy(1), samples.classes[samples.predictedB[row]]);
       }
       add("part", samples.parts[samples.part[row]]);
       for (const [kind, reason] of samples.findingsOf(row)) add(kind, reason, "reason");
@@ -732,8 +737,8 @@
         { title: "sample", key: (row) => samples.ids[row] },
         samples.pictures && { title: "", key: null },
         { title: "label", key: (row) => samples.className(samples.label[row], ""), codes: samples.label },
-        isAsked && { title: "predicted", key: (row) => samples.className(samples.predicted[row], ""), codes: samples.predicted },
-        samples.predictedB && { title: "head b", key: (row) => samples.className(samples.predictedB[row], ""), codes: samples.predictedB },
+        isAsked && { title: samples.predictionBy(0), key: (row) => samples.className(samples.predicted[row], ""), codes: samples.predicted },
+        samples.predictedB && { title: samples.predictionBy(1), key: (row) => samples.className(samples.predictedB[row], ""), codes: samples.predictedB },
         isAsked && { title: "confidence", key: (row) => samples.confidence[row], isNumber: true, text: (row) => percent(samples.confidence[row]) },
         { title: "part", key: (row) => samples.parts[samples.part[row]] },
         samples.kinds.length > 0 && { title: "findings", key: findings },
