@@ -12,14 +12,12 @@ like. Its column ``exclude`` says what a search is to leave out, and where:
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, NamedTuple
 
-from featx.files import StrPath, atomic_write
+from featx.files import StrPath, atomic_write, write_csv
 
 EVERYWHERE, TRAINING = "everywhere", "training"
 
@@ -185,12 +183,7 @@ class Audit:
         path : path-like
             Created or replaced.
         """
-        text = io.StringIO(newline="")
-        writer = csv.DictWriter(text, _COLUMNS)
-        writer.writeheader()
-        writer.writerows(self.to_rows())
-        # An undecodable byte of a file name becomes an escape, as in the feature file.
-        atomic_write(path, text.getvalue().encode("utf-8", "backslashreplace"))
+        write_csv(path, [_COLUMNS, *([row[name] for name in _COLUMNS] for row in self.to_rows())])
 
     def save_json(self, path: StrPath) -> None:
         """Write everything as one JSON object; it appears complete or not at all.
