@@ -188,7 +188,7 @@ class _Run:
             self.notes.append(f"{received} are too few to tell near duplicates and outliers: it takes 10")
             return
         self.neighbors = nearest_neighbors(self.X, self.n_neighbors)
-        found: NearDuplicates = near_duplicates(self.neighbors)
+        found: NearDuplicates = near_duplicates(self.neighbors, X=self.X)
         if self.content is not None:
             content = self.content[self.table.rows[self.audited]]
             if np.isfinite(content).all(axis=1).sum() >= _LEAST_SAMPLES:
@@ -196,6 +196,8 @@ class _Run:
                 found = united(found, by_content, len(self.audited))
         if not found.thresholds:
             self.notes.append("most images are alike: near duplicates could not be told from others")
+        elif found.note:
+            self.notes.append(found.note)
         self.thresholds |= {f"near_duplicate_{name}": value for name, value in found.thresholds.items()}
         self.near_pairs, self.near_sets = found.pairs, found.sets
         for rows, score, ratio in zip(found.sets, found.scores, found.ratios, strict=True):

@@ -51,10 +51,6 @@ class Outliers:
     rows: np.ndarray
     thresholds: dict[str, float]
 
-    def reason(self, row: int) -> str:
-        """Why a sample is found, in words."""
-        return f"{self.ratios[row]:.1f} times as far from its neighbours as usual"
-
 
 def outliers(
     neighbors: Neighbors,
@@ -72,9 +68,9 @@ def outliers(
     X : ndarray of shape (n_samples, n_features), optional
         The features, for ``sets``.
     sets : sequence of ndarray of int, optional
-        Rows that are copies of each other. With ``X``, a set of more copies than there are neighbours is
-        measured against the other samples, so that copies do not hide that they are odd; smaller sets
-        cannot hide it.
+        Rows that are copies of each other; none in two of them. With ``X``, a set of more copies than there
+        are neighbours counts as one sample when it is measured, so that copies do not hide that they are
+        odd; smaller sets cannot hide it.
     false_discovery_rate : float, default=0.05
         Expected share of false alarms among what is found.
 
@@ -94,19 +90,31 @@ def outliers(
     >>> X = np.random.default_rng(0).normal(size=(200, 8)) + 5
     >>> X[7] *= -1
     >>> found = outliers(nearest_neighbors(X))
-    >>> int(found.rows[0]), found.reason(7)
-    (7, '22.7 times as far from its neighbours as usual')
+    >>> int(found.rows[0]), round(float(found.ratios[7]), 1)
+    (7, 22.7)
     """
     _check_rate(false_discovery_rate)
-    n_samples, n_neighbors = neighbors.indices.shape
+    n_samples = len(neighbors)
     if n_samples < _LEAST_SAMPLES:
         return _nothing(n_samples)
     distances = neighbors.distances[:, -1].astype(np.float64)
-    for rows in sets:
-        if X is not None and n_neighbors < len(rows) < n_samples:
-            others = np.delete(X, rows, axis=0)
-            distances[rows] = neighbors_among(X[rows[:1]], others, n_neighbors).distances[0, -1]
+    large = [rows for rows in sets if len(rows) > neighbors.n_neighbors]
+    if X is not None and large:
+        _measure_once(X, large, neighbors.n_neighbors, distances)
     return _judged(distances, distances, false_discovery_rate)
+
+
+def _measure_once(X: np.ndarray, sets: Sequence[np.ndarray], n_neighbors: int, distances: np.ndarray) -> None:
+    """Write how far each set is from what is left when every set is one image."""
+    first = np.array([rows[0] for rows in sets])
+    is_further = np.zeros(len(X), bool)
+    for rows in sets:
+        is_further[rows[1:]] = True
+    # Itself is the nearest of one more.
+    among = neighbors_among(X[first], X[~is_further], n_neighbors + 1).distances
+    if among.shape[1] > 1:
+        for rows, distance in zip(sets, among[:, -1], strict=True):
+            distances[rows] = distance
 
 
 def out_of_distribution(
