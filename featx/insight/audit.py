@@ -24,7 +24,12 @@ from featx.errors import HeadError
 from featx.insight.audit_table import UNLABELLED, AuditTable, unbalanced_classes
 from featx.insight.duplicates import NearDuplicates, exact_duplicates, near_copies, near_duplicates, united
 from featx.insight.findings import KINDS, Audit, Finding, in_order
-from featx.insight.label_errors import METHODS, out_of_fold_probabilities, suspected_labels
+from featx.insight.label_errors import (
+    METHODS,
+    MOST_PROBABILITIES,
+    out_of_fold_probabilities,
+    suspected_labels,
+)
 from featx.insight.neighbors import Neighbors, nearest_neighbors
 from featx.insight.outliers import Outliers, out_of_distribution, outliers
 from featx.progress import progress_bar
@@ -217,6 +222,10 @@ class _Run:
             self.notes.append(f"{n_unlabelled:,} samples have no label to suspect")
         if len(np.unique(codes[labelled])) < 2:
             self.notes.append("one class only: no label can be suspected")
+            return
+        if len(labelled) * len(self.table.class_names) > MOST_PROBABILITIES:
+            size = f"{len(labelled):,} samples of {len(self.table.class_names):,} classes"
+            self.notes.append(f"{size} are too many to suspect labels; lower max_samples")
             return
         codes = codes[labelled]
         probabilities = out_of_fold_probabilities(

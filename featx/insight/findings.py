@@ -157,6 +157,8 @@ class Audit:
 
     def to_rows(self) -> list[dict[str, Any]]:
         """One row for each sample of each finding, as the CSV has them; one without a sample for a class."""
+        # Sets of copies may be as large as the data.
+        excluded = [frozenset(finding.excluded) for finding in self.findings]
         return [
             {
                 "finding": number,
@@ -167,7 +169,7 @@ class Audit:
                 "score": round(finding.score, 6),
                 "across": " ".join(finding.across),
                 "reason": finding.reason,
-                "exclude": KINDS[finding.kind].scope if sample_id in finding.excluded else "",
+                "exclude": KINDS[finding.kind].scope if sample_id in excluded[number] else "",
             }
             for number, finding in enumerate(self.findings)
             for sample_id in finding.sample_ids or ("",)
