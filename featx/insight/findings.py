@@ -12,14 +12,13 @@ like. Its column ``exclude`` says what a search is to leave out, and where:
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, NamedTuple
 
 from featx.files import StrPath, atomic_write
+from featx.tables import save_table
 
 EVERYWHERE, TRAINING = "everywhere", "training"
 
@@ -185,14 +184,10 @@ class Audit:
         Parameters
         ----------
         path : path-like
-            Created or replaced.
+            Created or replaced. A name that a spreadsheet would run has an apostrophe before it, which
+            `featx.insight.exclusions.read_exclusions` takes away.
         """
-        text = io.StringIO(newline="")
-        writer = csv.DictWriter(text, _COLUMNS)
-        writer.writeheader()
-        writer.writerows(self.to_rows())
-        # An undecodable byte of a file name becomes an escape, as in the feature file.
-        atomic_write(path, text.getvalue().encode("utf-8", "backslashreplace"))
+        save_table(path, _COLUMNS, (row.values() for row in self.to_rows()))
 
     def save_json(self, path: StrPath) -> None:
         """Write everything as one JSON object; it appears complete or not at all.

@@ -117,7 +117,7 @@ def test_miniatures_are_made_besides(tmp_path):
 
 
 def test_a_source_that_fails_meanwhile_is_said_of_its_image(tmp_path):
-    source = as_source(write_class_folder(tmp_path / "a", make_images(6, seed=1)))
+    source = folder_of(tmp_path / "images", {})
     read = source.read
 
     def failing(start, stop):

@@ -132,6 +132,7 @@ class TestProbabilities:
 
     def test_memory_is_bounded_whatever_the_classes(self, monkeypatch):
         monkeypatch.setattr(label_errors, "_BLOCK_BYTES", 2**21)
+        monkeypatch.setattr(label_errors, "_MOST_FOR_TEMPERATURE", 2**16)
         X, codes = clusters(6000, n_classes=1000, n_features=8)
         tracemalloc.start()
         try:
