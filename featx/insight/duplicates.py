@@ -25,14 +25,16 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.stats import false_discovery_control
 
-from featx.checks import explain
-from featx.errors import HeadError
-from featx.insight.neighbors import Neighbors, nearest_neighbors, neighbors_among
+from featx.insight.neighbors import (
+    LEAST_DISTANCE,
+    LEAST_SAMPLES,
+    Neighbors,
+    check_rate,
+    nearest_neighbors,
+    neighbors_among,
+)
 
-# What float32 tells from 0, between rows of length 1.
-_LEAST_DISTANCE = 1e-6
-# Fewer samples have no bulk to speak of.
-_LEAST_SAMPLES, _LEAST_NEIGHBORS = 10, 5
+_LEAST_NEIGHBORS = 5
 # How far from the median, in deviations, a sample's own scale may be: a set of more copies than there are
 # neighbours would else look like an ordinary dense place, and anything near an outlier like a copy of it.
 _MOST_DEVIATIONS = 3.0
@@ -139,11 +141,9 @@ def near_duplicates(
     >>> near_duplicates(nearest_neighbors(X)).sets
     [array([  3, 150])]
     """
-    if not 0 < false_discovery_rate < 1:
-        received = f"false_discovery_rate={false_discovery_rate!r}"
-        raise HeadError(explain(received, "a share between 0 and 1", "pass 0.05"))
+    check_rate(false_discovery_rate)
     n_samples, n_neighbors = neighbors.indices.shape
-    if n_samples < _LEAST_SAMPLES or n_neighbors < _LEAST_NEIGHBORS:
+    if n_samples < LEAST_SAMPLES or n_neighbors < _LEAST_NEIGHBORS:
         return _nothing()
     pairs, note = (_NO_PAIRS, "") if X is None else _crowded_pairs(X, neighbors)
     if len(pairs) and X is not None:
@@ -155,7 +155,7 @@ def near_duplicates(
 def _calibrated(neighbors: Neighbors, false_discovery_rate: float) -> NearDuplicates:
     n_samples = len(neighbors)
     logs = _logs(neighbors.distances)
-    if np.median(logs[:, -1]) <= np.log(_LEAST_DISTANCE):
+    if np.median(logs[:, -1]) <= np.log(LEAST_DISTANCE):
         return _nothing()
     scales = _scales(logs[:, -1])
     nearness = logs - (scales[:, None] + scales[neighbors.indices]) / 2
@@ -268,7 +268,7 @@ def _nothing(thresholds: dict[str, float] | None = None) -> NearDuplicates:
 
 
 def _logs(distances: np.ndarray) -> np.ndarray:
-    logs: np.ndarray = np.log(np.maximum(distances, _LEAST_DISTANCE, dtype=np.float64))
+    logs: np.ndarray = np.log(np.maximum(distances, LEAST_DISTANCE, dtype=np.float64))
     return logs
 
 
@@ -297,7 +297,7 @@ def _with_crowds(
     of_crowds = NearDuplicates(
         crowds,
         np.ones(len(crowds)),
-        np.array(nearest) / max(usual, _LEAST_DISTANCE),
+        np.array(nearest) / max(usual, LEAST_DISTANCE),
         pairs,
         {"n_in_large_sets": float(n_crowded)},
         f"{note}; {_LOOK}",

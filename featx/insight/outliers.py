@@ -16,14 +16,15 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import false_discovery_control, norm
 
-from featx.checks import explain
-from featx.errors import HeadError
-from featx.insight.neighbors import Neighbors, nearest_neighbors, neighbors_among
+from featx.insight.neighbors import (
+    LEAST_DISTANCE,
+    LEAST_SAMPLES,
+    Neighbors,
+    check_rate,
+    nearest_neighbors,
+    neighbors_among,
+)
 
-# Fewer samples have no bulk to speak of.
-_LEAST_SAMPLES = 10
-# What float32 tells from 0, between rows of length 1.
-_LEAST_DISTANCE = 1e-6
 # Of the references to expect among the neighbours; so many are there for nearly every sample.
 _SHARE_COUNTED = 0.67
 
@@ -93,9 +94,9 @@ def outliers(
     >>> int(found.rows[0]), round(float(found.ratios[7]), 1)
     (7, 22.7)
     """
-    _check_rate(false_discovery_rate)
+    check_rate(false_discovery_rate)
     n_samples = len(neighbors)
-    if n_samples < _LEAST_SAMPLES:
+    if n_samples < LEAST_SAMPLES:
         return _nothing(n_samples)
     distances = neighbors.distances[:, -1].astype(np.float64)
     large = [rows for rows in sets if len(rows) > neighbors.n_neighbors]
@@ -160,10 +161,10 @@ def out_of_distribution(
     >>> int(out_of_distribution(X, np.arange(200) < 100).rows[0])
     150
     """
-    _check_rate(false_discovery_rate)
+    check_rate(false_discovery_rate)
     is_reference = np.asarray(is_reference, bool)
     queries = np.flatnonzero(~is_reference)
-    if is_reference.sum() < _LEAST_SAMPLES or not len(queries):
+    if is_reference.sum() < LEAST_SAMPLES or not len(queries):
         return _nothing(len(X))
     if neighbors is None:
         neighbors = nearest_neighbors(X, n_neighbors, memory_gb=memory_gb)
@@ -178,18 +179,12 @@ def out_of_distribution(
         among = neighbors_among(X[unknown], X[is_reference], n_counted, memory_gb=memory_gb)
         distances[unknown] = among.distances[:, -1]
     bulk = distances[is_reference & is_known]
-    if len(bulk) < _LEAST_SAMPLES:
+    if len(bulk) < LEAST_SAMPLES:
         return _nothing(len(X))
     judged = _judged(distances[queries], bulk, false_discovery_rate)
     scores, ratios = np.zeros(len(X)), np.ones(len(X))
     scores[queries], ratios[queries] = judged.scores, judged.ratios
     return Outliers(scores, ratios, queries[judged.rows], judged.thresholds)
-
-
-def _check_rate(rate: float) -> None:
-    if not 0 < rate < 1:
-        received = f"false_discovery_rate={rate!r}"
-        raise HeadError(explain(received, "a share between 0 and 1", "pass 0.05"))
 
 
 def _nothing(n_samples: int) -> Outliers:
@@ -199,7 +194,7 @@ def _nothing(n_samples: int) -> Outliers:
 def _judged(distances: np.ndarray, of_bulk: np.ndarray, false_discovery_rate: float) -> Outliers:
     """Distances set against the bulk's, which may be the same."""
     logs, bulk = (
-        np.log(np.maximum(values, _LEAST_DISTANCE, dtype=np.float64)) for values in (distances, of_bulk)
+        np.log(np.maximum(values, LEAST_DISTANCE, dtype=np.float64)) for values in (distances, of_bulk)
     )
     median, upper = np.quantile(bulk, [0.5, 0.75])
     deviation = float((upper - median) / norm.ppf(0.75))
