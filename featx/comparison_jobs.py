@@ -18,12 +18,13 @@ from featx.errors import HeadError
 from featx.features.alignment import align_features
 from featx.features.combination import Combination, combine_features
 from featx.features.feature_set import FeatureSet
-from featx.files import StrPath, write_csv
+from featx.files import StrPath
 from featx.heads.persistence import ModelFile
 from featx.images.base import UNLABELLED
 from featx.insight.answers import Answers, answers_of
 from featx.insight.comparison import Comparison, compare_answers
 from featx.model_inputs import as_head_classes, as_head_takes
+from featx.tables import save_table
 from featx.views import ViewGroups, group_views
 
 
@@ -98,11 +99,13 @@ class ModelComparison:
         path : path-like
             Created or replaced; it appears complete or not at all.
         """
-        rows = [
-            [f"{value:.6f}" if isinstance(value, float) else value for value in asdict(sample).values()]
-            for sample in self.differing
-        ]
-        write_csv(path, [list(DifferingSample.__dataclass_fields__), *rows])
+        rows = []
+        for sample in self.differing:
+            row = asdict(sample)
+            for name in ("probability_a", "probability_b"):
+                row[name] = "" if row[name] is None else f"{row[name]:.6f}"
+            rows.append(row.values())
+        save_table(path, list(DifferingSample.__dataclass_fields__), rows)
 
 
 def compare_models(

@@ -9,7 +9,6 @@ What is read is checked by `featx.reading`; `featx.hdf5` builds on both for the 
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import io
 import os
@@ -17,7 +16,7 @@ import re
 import stat
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
@@ -197,29 +196,6 @@ def atomic_write(path: StrPath, data: Buffer, *, keep_first: bool = False) -> No
     """
     with atomic_writer(path, keep_first=keep_first) as file:
         file.write(data)
-
-
-def write_csv(path: StrPath, rows: Iterable[Sequence[object]]) -> None:
-    r"""Write a table as CSV, in UTF-8, that appears complete and durable, or not at all.
-
-    Parameters
-    ----------
-    path : path-like
-        Created or replaced.
-    rows : iterable of sequence
-        The names of the columns, then a row each.
-
-    Examples
-    --------
-    >>> path = getfixture("tmp_path") / "a.csv"
-    >>> write_csv(path, [("sample_id", "label"), ("a,b.png", "cat")])
-    >>> path.read_text()
-    'sample_id,label\n"a,b.png",cat\n'
-    """
-    text = io.StringIO(newline="")
-    csv.writer(text).writerows(rows)
-    # An undecodable byte of a file name becomes an escape, as in the feature file.
-    atomic_write(path, text.getvalue().encode("utf-8", "backslashreplace"))
 
 
 def check_target(path: StrPath | None, *inputs: StrPath) -> None:

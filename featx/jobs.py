@@ -23,12 +23,13 @@ from featx.features.combination import combine_features
 from featx.features.failures import Failure
 from featx.features.feature_set import FeatureSet
 from featx.features.report import ExtractionReport
-from featx.files import StrPath, write_csv
+from featx.files import StrPath
 from featx.heads.persistence import ModelFile
 from featx.images.base import UNLABELLED, ImageSource
 from featx.images.manifests import manifest_columns
 from featx.insight.evaluation import Evaluation, evaluate
 from featx.model_inputs import as_head_classes, as_head_takes
+from featx.tables import save_table
 
 
 @dataclass(frozen=True)
@@ -231,12 +232,19 @@ class Predictions:
             Created or replaced; it appears complete or not at all.
         """
         names = [f"probability_{name}" for name in self.class_names]
-        table: list[Sequence[object]] = [["sample_id", "label", "probability", *names, "error"]]
-        rows = zip(self.sample_ids, self.labels, self.probabilities, self.errors, strict=True)
-        for sample_id, label, row, error in rows:
-            cells = ["" if np.isnan(value) else f"{value:.6f}" for value in [row.max(), *row]]
-            table.append([sample_id, "" if label is None else label, *cells, error])
-        write_csv(path, table)
+        cells = (
+            ["" if np.isnan(value) else f"{value:.6f}" for value in [row.max(), *row]]
+            for row in self.probabilities
+        )
+        rows = zip(self.sample_ids, self.labels, cells, self.errors, strict=True)
+        save_table(
+            path,
+            ["sample_id", "label", "probability", *names, "error"],
+            (
+                [sample_id, "" if label is None else label, *row, error]
+                for sample_id, label, row, error in rows
+            ),
+        )
 
 
 def predict_images(

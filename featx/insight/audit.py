@@ -24,7 +24,12 @@ from featx.errors import HeadError
 from featx.insight.audit_table import UNLABELLED, AuditTable, unbalanced_classes
 from featx.insight.duplicates import NearDuplicates, exact_duplicates, near_copies, near_duplicates, united
 from featx.insight.findings import KINDS, Audit, Finding, in_order
-from featx.insight.label_errors import METHODS, out_of_fold_probabilities, suspected_labels
+from featx.insight.label_errors import (
+    METHODS,
+    MOST_PROBABILITIES,
+    out_of_fold_probabilities,
+    suspected_labels,
+)
 from featx.insight.neighbors import Neighbors, nearest_neighbors
 from featx.insight.outliers import Outliers, out_of_distribution, outliers
 from featx.progress import progress_bar
@@ -188,7 +193,7 @@ class _Run:
             self.notes.append(f"{received} are too few to tell near duplicates and outliers: it takes 10")
             return
         self.neighbors = nearest_neighbors(self.X, self.n_neighbors)
-        found: NearDuplicates = near_duplicates(self.neighbors)
+        found: NearDuplicates = near_duplicates(self.neighbors, X=self.X)
         if self.content is not None:
             content = self.content[self.table.rows[self.audited]]
             if np.isfinite(content).all(axis=1).sum() >= _LEAST_SAMPLES:
@@ -196,6 +201,8 @@ class _Run:
                 found = united(found, by_content, len(self.audited))
         if not found.thresholds:
             self.notes.append("most images are alike: near duplicates could not be told from others")
+        elif found.note:
+            self.notes.append(found.note)
         self.thresholds |= {f"near_duplicate_{name}": value for name, value in found.thresholds.items()}
         self.near_pairs, self.near_sets = found.pairs, found.sets
         for rows, score, ratio in zip(found.sets, found.scores, found.ratios, strict=True):
@@ -215,6 +222,10 @@ class _Run:
             self.notes.append(f"{n_unlabelled:,} samples have no label to suspect")
         if len(np.unique(codes[labelled])) < 2:
             self.notes.append("one class only: no label can be suspected")
+            return
+        if len(labelled) * len(self.table.class_names) > MOST_PROBABILITIES:
+            size = f"{len(labelled):,} samples of {len(self.table.class_names):,} classes"
+            self.notes.append(f"{size} are too many to suspect labels; lower max_samples")
             return
         codes = codes[labelled]
         probabilities = out_of_fold_probabilities(

@@ -19,6 +19,7 @@ from featx.errors import HeadError
 from featx.files import StrPath
 from featx.insight.findings import EVERYWHERE, TRAINING, Audit
 from featx.reading import read_regular_file
+from featx.tables import unmarked
 
 _MAX_BYTES = 256 * 2**20
 _SAMPLE, _SCOPE = "sample_id", "exclude"
@@ -168,7 +169,7 @@ def _rows_of(path: StrPath, text: str) -> Iterator[tuple[str, str]]:
                 expected = f"{EVERYWHERE}, {TRAINING} or nothing"
                 message = explain(f"{_SCOPE} {row[scope][:50]!r}", expected, "mend the line")
                 raise HeadError(f"{where}: {message}")
-            yield row[sample], row[scope] if scope != sample else EVERYWHERE
+            yield unmarked(row[sample]), row[scope] if scope != sample else EVERYWHERE
     except csv.Error as error:
         raise HeadError(f"{path}, line {reader.line_num}: {error}; mend the line") from error
 

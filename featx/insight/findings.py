@@ -17,7 +17,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, NamedTuple
 
-from featx.files import StrPath, atomic_write, write_csv
+from featx.files import StrPath, atomic_write
+from featx.tables import save_table
 
 EVERYWHERE, TRAINING = "everywhere", "training"
 
@@ -155,6 +156,8 @@ class Audit:
 
     def to_rows(self) -> list[dict[str, Any]]:
         """One row for each sample of each finding, as the CSV has them; one without a sample for a class."""
+        # Sets of copies may be as large as the data.
+        excluded = [frozenset(finding.excluded) for finding in self.findings]
         return [
             {
                 "finding": number,
@@ -165,7 +168,7 @@ class Audit:
                 "score": round(finding.score, 6),
                 "across": " ".join(finding.across),
                 "reason": finding.reason,
-                "exclude": KINDS[finding.kind].scope if sample_id in finding.excluded else "",
+                "exclude": KINDS[finding.kind].scope if sample_id in excluded[number] else "",
             }
             for number, finding in enumerate(self.findings)
             for sample_id in finding.sample_ids or ("",)
@@ -181,9 +184,10 @@ class Audit:
         Parameters
         ----------
         path : path-like
-            Created or replaced.
+            Created or replaced. A name that a spreadsheet would run has an apostrophe before it, which
+            `featx.insight.exclusions.read_exclusions` takes away.
         """
-        write_csv(path, [_COLUMNS, *([row[name] for name in _COLUMNS] for row in self.to_rows())])
+        save_table(path, _COLUMNS, (row.values() for row in self.to_rows()))
 
     def save_json(self, path: StrPath) -> None:
         """Write everything as one JSON object; it appears complete or not at all.
