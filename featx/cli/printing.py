@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 _MAX_FAILURES = 20
 _MAX_CANDIDATES = 10
 _PIPE_COLUMNS = 200
-_SIGNIFICANT = 0.05
 
 # What an extraction's time goes into.
 _STAGES = {
@@ -221,18 +220,21 @@ def told_apart(candidates: Sequence[Mapping[str, Any]]) -> str:
     Parameters
     ----------
     candidates : sequence of mapping
-        From best to worst, each with ``p_value``.
+        From best to worst, each with ``p_value``, corrected for their number.
     """
+    from featx.insight.candidates import SIGNIFICANT
+
     p_values = [other["p_value"] for other in candidates[1:] if other["p_value"] is not None]
     if not p_values:
         return ""
-    n_alike = sum(p_value >= _SIGNIFICANT for p_value in p_values)
+    n_alike = sum(p_value >= SIGNIFICANT for p_value in p_values)
     found = (
         f"{n_alike} of {len(p_values)} others cannot be told from the best"
         if n_alike
-        else (f"the best is better than each of the {len(p_values)} others")
+        else f"the folds tell the best from each of the {len(p_values)} others"
     )
-    return f"{found} (p: corrected resampled t-test of each with the best, at {_SIGNIFICANT:.0%})"
+    test = "t-test over the folds, whose training parts overlap"
+    return f"{found} (p: {test}, corrected for {len(p_values)} tests by Holm; at {SIGNIFICANT:.0%})"
 
 
 def print_evaluations(

@@ -146,7 +146,9 @@ def test_what_the_folds_tell_of_candidates():
     first = candidate_of(1, 0.9, 1.0)
     assert told_apart([first]) == told_apart([first, candidate_of(2, 0.8, None)]) == ""
     others = [candidate_of(2, 0.8, 0.01), candidate_of(3, 0.7, 0.001)]
-    assert told_apart([first, *others]).startswith("the best is better than each of the 2 others (p: ")
+    told = told_apart([first, *others])
+    assert told.startswith("the folds tell the best from each of the 2 others (p: ")
+    assert "corrected for 2 tests by Holm" in told
 
 
 def draw_evaluation(**options):
