@@ -259,7 +259,7 @@ def print_evaluations(
          "log loss": "", "Brier": "", "ECE": ""}
         for name, accuracy, roc_auc in published
     ]  # fmt: skip
-    print_rows(rows, title=f"{title} (95 % bootstrap intervals)")
+    print_rows(rows, title=f"{title} (95 % intervals: Wilson's of shares, the bootstrap's of the others)")
     if published:
         typer.echo("published figures stand without intervals, as they were published")
 
