@@ -42,6 +42,8 @@ def candidates_of(search: Any) -> list[dict[str, Any]]:
         return [{**candidate, **dict.fromkeys(_UNKNOWN)} for candidate in candidates]
     names = [name.removeprefix("rank_test_") for name in table if name.startswith("rank_test_")]
     rank_by = names[0] if len(names) == 1 else ranked_by(search)
+    # The score that ranks stands first.
+    names.sort(key=lambda name: name != rank_by)
     order = np.argsort(table[f"rank_test_{rank_by}"], kind="stable")
     p_values = _p_values(search, rank_by, order)
     corrected = _corrected(p_values)
