@@ -73,6 +73,7 @@ def evaluate_model(
     manifest: StrPath | None = None,
     path_column: str | None = None,
     threshold: float | None = None,
+    random_state: int = 0,
 ) -> ModelEvaluation:
     """Score a saved model on a feature set, without the images that it was fitted on.
 
@@ -93,6 +94,8 @@ def evaluate_model(
         Its column of the samples' paths.
     threshold : float, optional
         Of two classes, predict the second from this probability on, in place of what the head does.
+    random_state : int, default=0
+        Seed of the intervals.
 
     Returns
     -------
@@ -133,6 +136,7 @@ def evaluate_model(
         groups=np.array(aligned.groups)[rows],
         images=None if combined.images is None else combined.images[rows],
         subgroups={column: [listed.get(name, {}).get(column) for name in ids] for column in by},
+        random_state=random_state,
     )
     n_seen = len({aligned.sample_ids[row] for row in np.flatnonzero(is_seen)})
     n_unlisted = len(set(ids) - listed.keys()) if by else 0

@@ -10,6 +10,7 @@ import typer
 from featx.cli.options import (
     AsJson,
     Images,
+    ProjectionOption,
     Report,
     load_feature_files,
     report_options,
@@ -44,6 +45,7 @@ def compare(
     out: Annotated[Path | None, typer.Option(help="CSV file to write: where the models differ.")] = None,
     report: Report = None,
     images: Images = None,
+    projection: ProjectionOption = None,
     random_state: Annotated[int, typer.Option(help="Seed of the intervals.")] = 0,
     as_json: AsJson = False,
 ) -> None:
@@ -53,7 +55,9 @@ def compare(
     from featx.heads.persistence import ModelFile
 
     check_target(out, a, b, *features)
-    reporting = report_options(report, images, random_state, (out, a, b, *features))
+    reporting = report_options(
+        report, images, projection, random_state=random_state, inputs=(out, a, b, *features)
+    )
     models, sets = (ModelFile.load(a), ModelFile.load(b)), load_feature_files(features)
     found = compare_models((str(a), models[0]), (str(b), models[1]), sets, random_state=random_state)
     _warn(found)
