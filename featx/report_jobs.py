@@ -106,7 +106,7 @@ def write_search_report(
     answers = answers_on(result.search, combined, np.flatnonzero(np.isin(parts, (TEST, NO_LABEL))), names)
     provenance = _provenance(combined, options) | {"seed of the search": str(result.search.random_state)}
     contents = {"evaluation": result.test, "search": result.search, "provenance": provenance, **further}
-    return _write(path, combined, parts, [answers], options, contents=contents)
+    return _write(path, combined, parts, [answers], options, contents=contents, notes=result.notes)
 
 
 def write_evaluation_report(
@@ -219,7 +219,9 @@ def _insights(
     name, features = next(iter(combined.feature_sets.items()))
     seed, notes = options.random_state, []
     drawing: dict[str, Any] = {"max_samples": _MAX_STUDIED, "random_state": seed}
-    audit = audit_feature_sets({name: features}, parts=parts.tolist(), images=source, **drawing)
+    # What was left out is in no part: its copies elsewhere are why, and no leaks.
+    named = np.where(parts == LEFT_OUT, "", parts).tolist()
+    audit = audit_feature_sets({name: features}, parts=named, images=source, **drawing)
     found: dict[str, Any] = {"audit": audit}
     n_labelled = int((combined.aligned.y != UNLABELLED).sum())
     if n_labelled > _MAX_STUDIED:
@@ -239,8 +241,10 @@ def _insights(
 
 def _parts_of_model(model: ModelFile, combined: Combination) -> np.ndarray:
     parts = parts_of(combined, ())
-    is_seen = model.was_trained_on(combined.aligned.image_sha256)
-    return np.where((parts != NO_LABEL) & ~is_seen, TEST, parts)
+    aligned = combined.aligned
+    is_seen = model.was_trained_on(aligned.image_sha256)
+    is_excluded = model.was_excluded(aligned.image_sha256, aligned.sample_ids)
+    return np.where((parts == NO_LABEL) | is_seen, parts, np.where(is_excluded, LEFT_OUT, TEST))
 
 
 def _parts_of_both(models: Sequence[ModelFile], sides: Sequence[Combination]) -> dict[str, str]:
@@ -249,7 +253,9 @@ def _parts_of_both(models: Sequence[ModelFile], sides: Sequence[Combination]) ->
         dict(zip(combined.aligned.sample_ids, _parts_of_model(model, combined).tolist(), strict=True))
         for model, combined in zip(models, sides, strict=True)
     )
-    return {name: second[name] if part == TEST else part for name, part in first.items()}
+    left_out = {name for part_of in (first, second) for name, part in part_of.items() if part == LEFT_OUT}
+    both = {name: second[name] if part == TEST else part for name, part in first.items()}
+    return {name: LEFT_OUT if name in left_out and part == TEST else part for name, part in both.items()}
 
 
 def _told_apart(a: str, b: str) -> tuple[str, str]:
