@@ -97,8 +97,8 @@ def write_search_report(
     answers = answers_on(result.search, combined, np.flatnonzero(np.isin(parts, (TEST, NO_LABEL))), names)
     provenance = _provenance(combined, options) | {"seed of the search": str(result.search.random_state)}
     contents = {"evaluation": result.test, "search": result.search, "provenance": provenance, **further}
-    columns = result.search.best_columns_
-    return _write(path, combined, parts, [answers], options, contents=contents, columns=columns)
+    columns, notes = result.search.best_columns_, result.notes
+    return _write(path, combined, parts, [answers], options, contents=contents, columns=columns, notes=notes)
 
 
 def write_evaluation_report(
@@ -132,7 +132,8 @@ def write_evaluation_report(
     combined = combine_features(as_head_takes(model, features))
     parts = _parts_of_model(model, combined)
     # Of a head that was fitted on all of them, the figures are of these, and so is what is shown.
-    asked = np.flatnonzero(np.isin(parts, (TEST, NO_LABEL)) | found.flatters)
+    of_parts = (TRAINING, TEST, NO_LABEL) if found.flatters else (TEST, NO_LABEL)
+    asked = np.flatnonzero(np.isin(parts, of_parts))
     answers = answers_on(found.head, combined, asked, _names_of_model(model))
     contents = {"evaluation": found.evaluation, "provenance": _provenance(combined, options), **further}
     # A file that does not say what its head was fitted on cannot clear these samples of it.
@@ -171,7 +172,8 @@ def write_comparison_report(
     sides = [combine_features(as_head_takes(model, features)) for model in models]
     # Of a sample that either was fitted on, neither is asked: it tells nothing of the two.
     part_of = _parts_of_both(models, sides)
-    is_asked = {name: part in (TEST, NO_LABEL) or found.flatters for name, part in part_of.items()}
+    asked = (TRAINING, TEST, NO_LABEL) if found.flatters else (TEST, NO_LABEL)
+    is_asked = {name: part in asked for name, part in part_of.items()}
     answers: list[Answers] = []
     for model, combined in zip(models, sides, strict=True):
         rows = [row for row, name in enumerate(combined.aligned.sample_ids) if is_asked[name]]
@@ -193,6 +195,7 @@ def _write(
     *,
     contents: dict[str, Any],
     columns: slice | np.ndarray = slice(None),
+    notes: Sequence[str] = (),
 ) -> ReportSamples:
     source = None if options.images is None else as_source(options.images)
     drawing = {"random_state": options.random_state, "verbose": options.verbose}
@@ -201,7 +204,7 @@ def _write(
     audit = audit_of(combined, kept, parts, source, **drawing)
     curves, untold = label_curves_of(combined, kept, columns, **drawing)
     samples = build_samples(combined, parts, answers, audit=audit, source=source, **drawing)
-    samples = replace(samples, notes=(*samples.notes, *untold))
+    samples = replace(samples, notes=(*notes, *samples.notes, *untold))
     shown = {"projection": options.projection, "audit": audit, "samples": samples}
     write_report(path, **{**shown, **curves, **contents})
     return samples
@@ -209,8 +212,10 @@ def _write(
 
 def _parts_of_model(model: ModelFile, combined: Combination) -> np.ndarray:
     parts = parts_of(combined, ())
-    is_seen = model.was_trained_on(combined.aligned.image_sha256)
-    return np.where((parts != NO_LABEL) & ~is_seen, TEST, parts)
+    aligned = combined.aligned
+    is_seen = model.was_trained_on(aligned.image_sha256)
+    is_excluded = model.was_excluded(aligned.image_sha256, aligned.sample_ids)
+    return np.where((parts == NO_LABEL) | is_seen, parts, np.where(is_excluded, LEFT_OUT, TEST))
 
 
 def _parts_of_both(models: Sequence[ModelFile], sides: Sequence[Combination]) -> dict[str, str]:
@@ -219,7 +224,9 @@ def _parts_of_both(models: Sequence[ModelFile], sides: Sequence[Combination]) ->
         dict(zip(combined.aligned.sample_ids, _parts_of_model(model, combined).tolist(), strict=True))
         for model, combined in zip(models, sides, strict=True)
     )
-    return {name: second[name] if part == TEST else part for name, part in first.items()}
+    left_out = {name for part_of in (first, second) for name, part in part_of.items() if part == LEFT_OUT}
+    both = {name: second[name] if part == TEST else part for name, part in first.items()}
+    return {name: LEFT_OUT if name in left_out and part == TEST else part for name, part in both.items()}
 
 
 def _told_apart(a: str, b: str) -> tuple[str, str]:

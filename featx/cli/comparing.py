@@ -91,6 +91,8 @@ def _warn(found: ModelComparison) -> None:
         )
     elif found.n_trained_on:
         typer.echo(f"left out {found.n_trained_on} images that a model was fitted on", err=True)
+    if found.n_excluded:
+        typer.echo(f"left out {found.n_excluded} images that a search had left out", err=True)
 
 
 def _metric_rows(found: ModelComparison) -> list[dict[str, str]]:

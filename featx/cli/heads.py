@@ -127,6 +127,8 @@ def evaluate(
         typer.echo("warning: the model was fitted on all of these images: the figures flatter it", err=True)
     elif found.n_trained_on:
         typer.echo(f"left out {found.n_trained_on} samples that the model was fitted on", err=True)
+    if found.n_excluded:
+        typer.echo(f"left out {found.n_excluded} samples that the search had left out", err=True)
     if found.n_unlisted:
         typer.echo(f"{found.n_unlisted} samples are not in {manifest}: their values are missing", err=True)
     if as_json:
