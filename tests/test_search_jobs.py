@@ -507,7 +507,7 @@ class TestJudgedLabels:
         assert result.excluded.n_training > 3
         for exclude in (audit, tmp_path / "a.csv"):
             for other in ({"random_state": 4}, {"test_size": 0.2}, {"assignment": "stratified"}):
-                with pytest.raises(HeadError, match="an audit of other parts.*the same --test-size"):
+                with pytest.raises(HeadError, match=r"an audit of other parts.*the same --test-size"):
                     search_features(features, search(), exclude=exclude, **(options | other))
             search_features(features, search(), exclude=exclude, test_size=0)
 

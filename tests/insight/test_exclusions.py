@@ -26,9 +26,8 @@ class TestRead:
     def test_by_which_parts_labels_others_were_judged(self, tmp_path):
         header = "sample_id,exclude,kind,part\n"
         suspect = "a,training,suspected_label,train\n"
-        others = (
-            "b,,suspected_label,test\nc,training,outlier,train\nd,training,outlier,test\n,,class_balance,\n"
-        )
+        others = "b,,suspected_label,test\nc,training,outlier,train\nd,training,outlier,test\n"
+        others += ",,class_balance,\n"
         found = read_exclusions(written(tmp_path, header + suspect + others))
         assert (found.judging, found.not_judging) == (frozenset("ac"), frozenset("bd"))
         assert not found.by_all_labels
