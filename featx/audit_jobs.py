@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from featx.checks import explain
+from featx.checks import check_choice, explain
 from featx.errors import HeadError, StoreMismatchError
 from featx.features.feature_set import FeatureSet
 from featx.heads.persistence import ModelFile
@@ -84,6 +84,7 @@ def audit_feature_sets(
     named = {"features": features} if isinstance(features, FeatureSet) else dict(features)
     if not named:
         raise HeadError(explain("no feature sets", "one or more", "pass a mapping of names to them"))
+    check_choice("assignment", assignment, ("stratified", "hashed"), HeadError)
     _check_one_parting({"a model": model, "parts": parts, "a test size": test_size}, len(named))
     data = _joined(named)
     started = perf_counter()

@@ -272,13 +272,10 @@ class ImageClassifier(ScoresImages, BaseEstimator):
             extractors = extractors_of(model.specs, backbone, n_views=n_views, **params)
         classifier = cls(extractors[0].backbone, model.head, store=store)
         classifier.extractors_ = extractors
+        classifier.classes_ = np.array(model.class_names)
         classifier.training_images_ = list(model.training_images)
         classifier.excluded_images_ = list(model.excluded_images)
-        classifier.head_, classifier.search_, classifier.classes_ = (
-            model.head,
-            None,
-            np.array(model.class_names),
-        )
+        classifier.head_, classifier.search_ = model.head, None
         return classifier
 
     @property
@@ -394,12 +391,8 @@ class ImageClassifier(ScoresImages, BaseEstimator):
         # As for an extractor: the network is shared, everything else is not.
         params = self.get_params(deep=False)
         is_estimator = isinstance(self.backbone, FeatureExtractor)
-        own = {
-            name: clone(value, safe=False)
-            for name, value in params.items()
-            if name != "backbone" or is_estimator
-        }
-        return type(self)(**{**params, **own})
+        shared = {} if is_estimator else {"backbone": params.pop("backbone")}
+        return type(self)(**shared, **{name: clone(value, safe=False) for name, value in params.items()})
 
     def __sklearn_tags__(self) -> Any:
         return tags_for_images(super().__sklearn_tags__())

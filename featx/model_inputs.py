@@ -151,9 +151,9 @@ def judging_samples(models: Sequence[ModelFile], features: AlignedFeatures) -> J
     Examples
     --------
     >>> from featx.features.alignment import align_features
-    >>> features = align_features({"f": FeatureSet(np.zeros((4, 1), np.float32), [0] * 4, image_sha256=list("abcd"))})
+    >>> features = FeatureSet(np.zeros((4, 1), np.float32), [0] * 4, image_sha256=list("abcd"))
     >>> model = ModelFile(None, training_images=["a"], excluded_images=["c"])
-    >>> judging_samples([model], features)
+    >>> judging_samples([model], align_features({"features": features}))
     JudgingSamples(rows=array([1, 3]), n_trained_on=1, n_excluded=1, flatters=False)
     """
     ids, digests = features.sample_ids, features.image_sha256

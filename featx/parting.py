@@ -92,7 +92,7 @@ def parts_in_search(features: FeatureSet, test_size: float = TEST_SIZE, **option
     --------
     >>> features = FeatureSet(np.zeros((5, 1), np.float32), [0, 1, -1, 0, 1], class_names=["cat", "dog"])
     >>> parts_in_search(features, 0.5)
-    ['training', 'training', 'unlabelled', 'test', 'test']
+    ['test', 'training', 'unlabelled', 'training', 'test']
     """
     aligned = combine_features(features, labelled=True).aligned
     aligned.check_labelled()

@@ -202,9 +202,8 @@ def search_features(
     options: dict[str, Any] = {"strata": strata, "assignment": assignment, "random_state": random_state}
     drawn = set_aside(aligned, test_size, **options)
     train, test, excluded = _without(exclusions, combined, *drawn)
-    aside = (
-        f" (test_size={test_size} sets {len(test)} of {len(train) + len(test)} aside)" if len(test) else ""
-    )
+    n_all = len(train) + len(test)
+    aside = f" (test_size={test_size} sets {len(test)} of {n_all} aside)" if len(test) else ""
     _check_folds_of(search, nested, combined, train, aside)
     searched = combined.searched(combine)
     # A copy: the caller's may search other features next, and must not keep the blocks of these.

@@ -1,4 +1,4 @@
-"""By what a model file tells images: enough digits of their digests, or of their names' where these must do."""
+"""By what a model file tells images: the first digits of their digests, or of their names' digests."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def mark_of_name(sample_id: str) -> str:
     Examples
     --------
     >>> mark_of_name("1.png")
-    '2c41c47ed5f1d1c8'
+    '0c0e767215855322'
     """
     # As a feature file has it: an undecodable byte of a file name is an escape there.
     return shortened([sha256_hex(b"sample " + sample_id.encode("utf-8", "backslashreplace"))])[0]
@@ -70,7 +70,7 @@ def exclusion_marks(
     Examples
     --------
     >>> exclusion_marks(["a1", "b2"], ["0.png", "1.png"], tested={"b2"})
-    ['a1', '2c41c47ed5f1d1c8']
+    ['a1', '0c0e767215855322']
     """
     is_told = [bool(digest) and digest not in tested for digest in image_sha256]
     return list(
