@@ -307,7 +307,7 @@ def _thresholds(evaluation: Any, choices: Sequence[Any]) -> Markup:
         named(evaluation.class_names[-1]),
         " from this probability on; ",
         THRESHOLD_NOTE,
-        ". Intervals are Wilson's, and differ a little from those of the bootstrap above.",
+        ". Intervals are Wilson's.",
     ]
     columns = [Column("chosen for"), *(Column(head, "number") for head in heads)]
     return table(caption, columns, rows, key="thresholds", sortable=False)
