@@ -1,9 +1,10 @@
 """What a report tells of the features besides its results: their audit, and what more labels would bring.
 
 Both are of the samples that were trained and tested on: what a search left out is neither. The learning curve
-is of ridge regression, as that of ``featx curve`` is unless told otherwise, whatever the head: on 2,624 solar
-cells it takes 10 seconds of a processor, that of a logistic regression 26 and of a perceptron 54, and what
-they expect of more labels is within each other's intervals. The report says whose it is.
+is of ridge regression, as that of ``featx curve`` is unless told otherwise, whatever the head: 4 seconds of
+a processor for 5,000 samples of 1,280 features. On 2,624 solar cells, a logistic regression took 2.5 times as
+long and a perceptron 5 times, and what they expect of more labels is within each other's intervals. The
+report says whose curve it is.
 """
 
 from __future__ import annotations
