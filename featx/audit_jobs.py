@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from featx.checks import explain
+from featx.checks import check_choice, explain
 from featx.errors import HeadError, StoreMismatchError
 from featx.features.feature_set import FeatureSet
 from featx.heads.persistence import ModelFile
@@ -23,6 +23,7 @@ from featx.images.inspection import Inspection, inspect_images
 from featx.images.miniatures import NO_MINIATURE
 from featx.insight.audit import audit_features
 from featx.insight.findings import Audit, Finding
+from featx.parting import TEST, TEST_SIZE, TRAINING, parts_in_search
 
 _N_SHOWN = 3
 
@@ -32,11 +33,16 @@ def audit_feature_sets(
     *,
     parts: Sequence[str] | None = None,
     model: ModelFile | None = None,
+    test_size: float | None = None,
+    assignment: str = "stratified",
     images: ImageSource | Mapping[str, ImageSource] | None = None,
     verbose: int = 0,
     **options: Any,
 ) -> Audit:
     """Audit one feature set, or several that are the parts of one data set.
+
+    One set alone is parted as `featx.search_jobs.search_features` with the same settings parts it, so that
+    labels of its test part are not asked which labels of the training part look wrong.
 
     Parameters
     ----------
@@ -47,7 +53,13 @@ def audit_feature_sets(
     parts : sequence of str, length n_rows, optional
         Of one feature set: what its rows are parted into, as for `featx.audit_features`.
     model : ModelFile, optional
-        Parts one feature set into the images that it was fitted on and others.
+        Parts one feature set into the images that it was fitted on and others; what its search left out is
+        in neither part.
+    test_size : float, optional
+        Of one set, without parts or a model: the share that a search sets aside, 0.25 by default; 0 parts
+        nothing, and judges all labels by all. Where the labels do not allow the draw, a note says so.
+    assignment : {"stratified", "hashed"}, default="stratified"
+        How a search draws it.
     images : ImageSource, or mapping of str to ImageSource, optional
         Where the images are, by sample id; or for each part. They are looked at one by one for what features
         cannot tell: odd ones (`featx.images.inspection`), and copies that were compressed or resized
@@ -55,7 +67,7 @@ def audit_feature_sets(
     verbose : int, default=0
         1 shows progress bars where stderr is a terminal.
     **options
-        Of `featx.audit_features`.
+        Of `featx.audit_features`; its ``random_state`` is the search's split's too.
 
     Returns
     -------
@@ -66,20 +78,24 @@ def audit_feature_sets(
     StoreMismatchError
         When the sets are not of one extraction.
     HeadError
-        When a model or parts are given and several sets, or as of `featx.audit_features`.
+        When more than one of a model, parts, a test size and several sets is given, the test size is no
+        share, or as of `featx.audit_features`.
     """
     named = {"features": features} if isinstance(features, FeatureSet) else dict(features)
     if not named:
         raise HeadError(explain("no feature sets", "one or more", "pass a mapping of names to them"))
-    for what, given in (("a model", model), ("parts", parts)):
-        if given is not None and len(named) > 1:
-            received = f"{what} and {len(named)} feature files"
-            raise HeadError(explain(received, f"one file, which {what} can part", "leave one of them out"))
+    check_choice("assignment", assignment, ("stratified", "hashed"), HeadError)
+    _check_one_parting({"a model": model, "parts": parts, "a test size": test_size}, len(named))
     data = _joined(named)
+    started = perf_counter()
+    notes: list[str] = []
     if parts is not None:
         data.parts = list(parts)
-    started = perf_counter()
-    notes = [] if model is None else data.part_by(model)
+    elif model is not None:
+        notes = data.part_by(model)
+    elif len(named) == 1:
+        drawing = {"assignment": assignment, "random_state": options.get("random_state", 0)}
+        notes = data.part_as_search(TEST_SIZE if test_size is None else test_size, **drawing)
     findings = list(_without_features(data))
     content = None
     if images is not None:
@@ -97,6 +113,20 @@ def audit_feature_sets(
         notes,
         looked_s,
     )
+
+
+def _check_one_parting(given: Mapping[str, Any], n_files: int) -> None:
+    """Refuse two ways at once to say what the parts are."""
+    ways = [what for what, value in given.items() if value is not None]
+    if n_files > 1 and ways:
+        received = f"{ways[0]} and {n_files} feature files"
+        raise HeadError(explain(received, f"one file, which {ways[0]} can part", "leave one of them out"))
+    if len(ways) > 1:
+        raise HeadError(explain(" and ".join(ways), "one of them", "leave the others out"))
+    test_size = given["a test size"]
+    if test_size is not None and not 0 <= test_size < 1:
+        received = f"test_size={test_size}"
+        raise HeadError(explain(received, "0, or a share between 0 and 1", "pass for example 0.25"))
 
 
 @dataclass
@@ -125,7 +155,21 @@ class _Data:
         if is_known.all() or not is_known.any():
             which = "all" if is_known.any() else "none"
             return [f"the model was fitted on {which} of these images: there is nothing to compare"]
-        self.parts = np.where(is_known, "training", "test").tolist()
+        is_excluded = model.was_excluded(self.features.image_sha256, self.features.sample_ids)
+        others = np.where(is_excluded, "", TEST)
+        self.parts = np.where(is_known, TRAINING, others).tolist()
+        return []
+
+    def part_as_search(self, test_size: float, **drawing: Any) -> list[str]:
+        """Part the samples as a search does, and say where that is not possible."""
+        if not test_size:
+            return []
+        try:
+            self.parts = parts_in_search(self.features, test_size, **drawing)
+        except HeadError as error:
+            if (np.asarray(self.features.y) == UNLABELLED).all():
+                return []
+            return [f"no test part could be set aside, and all labels are judged by all: {error}"]
         return []
 
     def label(self, row: int) -> str:

@@ -77,8 +77,8 @@ class ImageClassifier(ScoresImages, BaseEstimator):
         Fitted; knows the classes as 0, 1 and so on.
     search_ : HeadSearch or None
         With its leaderboard, when there was a search.
-    training_images_ : list of str
-        Digests of the images that the head was fitted on.
+    training_images_, excluded_images_ : list of str
+        Of the images that the head was fitted on, and of those that a search left out; see `ModelFile`.
     report_ : ExtractionReport
         Of the images that `fit` embedded; lists those left out.
 
@@ -159,7 +159,8 @@ class ImageClassifier(ScoresImages, BaseEstimator):
         present, labels = np.unique(features.y[rows], return_inverse=True)
         self.classes_ = known_classes(y, features.class_names)[present]
         # Once each, however many rows it has.
-        self.training_images_ = list(dict.fromkeys(features.image_sha256[row] for row in rows))
+        digests = dict.fromkeys(features.image_sha256[row] for row in rows)
+        self.training_images_, self.excluded_images_ = list(digests), list[str]()
         options = {name: getattr(self, name) for name in _OF_A_SEARCH}
         names = self.classes_.astype(str).tolist()
         self.head_, self.search_ = fit_head(self.head, features, rows, labels, names, **options)
@@ -224,6 +225,7 @@ class ImageClassifier(ScoresImages, BaseEstimator):
             extraction_spec=specs[0] if len(specs) == 1 else None,
             extraction_specs=specs if len(specs) > 1 else (),
             training_images=self.training_images_,
+            excluded_images=self.excluded_images_,
         ).save(path)
 
     @classmethod
@@ -272,6 +274,7 @@ class ImageClassifier(ScoresImages, BaseEstimator):
         classifier.extractors_ = extractors
         classifier.classes_ = np.array(model.class_names)
         classifier.training_images_ = list(model.training_images)
+        classifier.excluded_images_ = list(model.excluded_images)
         classifier.head_, classifier.search_ = model.head, None
         return classifier
 
@@ -348,12 +351,11 @@ class ImageClassifier(ScoresImages, BaseEstimator):
         check_is_fitted(self)
         backbone = check_takes_images(self.extractor_.backbone_)
         labelled = Labelled(self._source_of(images, y), self.classes_, groups, sample_weight)
-        extractor = self.extractor_.with_views(1)
         return fine_tune_probe(
             self.head_,
             backbone,
             labelled,
-            self._extract(labelled.source, [extractor]),
+            self._extract(labelled.source, [self.extractor_.with_views(1)]),
             validation_data=validation_data,
             **{"verbose": self.verbose, **options},
         )
@@ -389,12 +391,8 @@ class ImageClassifier(ScoresImages, BaseEstimator):
         # As for an extractor: the network is shared, everything else is not.
         params = self.get_params(deep=False)
         is_estimator = isinstance(self.backbone, FeatureExtractor)
-        own = {
-            name: clone(value, safe=False)
-            for name, value in params.items()
-            if name != "backbone" or is_estimator
-        }
-        return type(self)(**{**params, **own})
+        shared = {} if is_estimator else {"backbone": params.pop("backbone")}
+        return type(self)(**shared, **{name: clone(value, safe=False) for name, value in params.items()})
 
     def __sklearn_tags__(self) -> Any:
         return tags_for_images(super().__sklearn_tags__())

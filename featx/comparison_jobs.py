@@ -20,10 +20,9 @@ from featx.features.combination import Combination, combine_features
 from featx.features.feature_set import FeatureSet
 from featx.files import StrPath
 from featx.heads.persistence import ModelFile
-from featx.images.base import UNLABELLED
 from featx.insight.answers import Answers, answers_of
 from featx.insight.comparison import Comparison, compare_answers
-from featx.model_inputs import as_head_classes, as_head_takes
+from featx.model_inputs import as_head_classes, as_head_takes, judging_samples
 from featx.tables import save_table
 from featx.views import ViewGroups, group_views
 
@@ -70,6 +69,8 @@ class ModelComparison:
         Whether the figures are of images that a model was fitted on.
     unknown : tuple of str
         Models whose files do not say what they were fitted on, so that nothing was left out for them.
+    n_excluded : int
+        Images left out because the search of one of the models had left them out.
     """
 
     a: str
@@ -79,6 +80,7 @@ class ModelComparison:
     n_trained_on: int
     flatters: bool
     unknown: tuple[str, ...]
+    n_excluded: int = 0
 
     @property
     def verdict(self) -> str:
@@ -116,7 +118,7 @@ def compare_models(
     n_resamples: int = 1000,
     random_state: int = 0,
 ) -> ModelComparison:
-    """Compare two saved models on the labelled images that neither was fitted on.
+    """Compare two saved models on the labelled images that neither was fitted on, nor its search left out.
 
     Parameters
     ----------
@@ -141,7 +143,8 @@ def compare_models(
     StoreError
         When the sets are not of the same samples.
     HeadError
-        When a set is missing, there are no labels, or the models know different classes.
+        When a set is missing, there are no labels, the models know different classes, or there are no
+        images but those that were left out.
     """
     sides = [_Side.of(model, features) for _, model in (a, b)]
     names = [name for name, _ in (a, b)]
@@ -149,12 +152,8 @@ def compare_models(
     known = [side.known() for side in sides]
     # Two names for what may be one set, so that both are looked up alike.
     aligned = align_features({"the images of a": known[0], "the images of b": known[1]})
-    is_labelled = aligned.y != UNLABELLED
-    is_seen = is_labelled & np.any(
-        [model.was_trained_on(aligned.image_sha256) for _, model in (a, b)], axis=0
-    )
-    flatters = bool((is_seen == is_labelled).all())
-    chosen = np.flatnonzero(is_labelled if flatters else is_labelled & ~is_seen)
+    judging = judging_samples([model for _, model in (a, b)], aligned)
+    chosen = judging.rows
     groups = np.array(aligned.groups)[chosen]
     answers = [
         side.answers(block.rows[chosen], groups, codes)
@@ -168,9 +167,10 @@ def compare_models(
         b=names[1],
         comparison=comparison,
         differing=_differing(comparison, answers, id_of, sides[0].names),
-        n_trained_on=int(is_seen.sum()),
-        flatters=flatters,
+        n_trained_on=judging.n_trained_on,
+        flatters=judging.flatters,
         unknown=tuple(name for name, model in (a, b) if not model.training_images),
+        n_excluded=judging.n_excluded,
     )
 
 

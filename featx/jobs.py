@@ -25,10 +25,10 @@ from featx.features.feature_set import FeatureSet
 from featx.features.report import ExtractionReport
 from featx.files import StrPath
 from featx.heads.persistence import ModelFile
-from featx.images.base import UNLABELLED, ImageSource
+from featx.images.base import ImageSource
 from featx.images.manifests import manifest_columns
 from featx.insight.evaluation import Evaluation, evaluate
-from featx.model_inputs import as_head_classes, as_head_takes
+from featx.model_inputs import as_head_classes, as_head_takes, judging_samples
 from featx.tables import save_table
 
 
@@ -48,6 +48,8 @@ class ModelEvaluation:
         Whether the figures are of images that the head was fitted on.
     n_unlisted : int
         Images scored that the manifest of the subgroups does not list: there, their values are missing.
+    n_excluded : int
+        Images left out because the search had left them out of training and test.
     """
 
     evaluation: Evaluation
@@ -55,6 +57,7 @@ class ModelEvaluation:
     n_trained_on: int
     flatters: bool
     n_unlisted: int = 0
+    n_excluded: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """As plain values, for JSON."""
@@ -63,6 +66,7 @@ class ModelEvaluation:
             "n_trained_on": self.n_trained_on,
             "flatters": self.flatters,
             "n_unlisted": self.n_unlisted,
+            "n_excluded": self.n_excluded,
         }
 
 
@@ -74,8 +78,9 @@ def evaluate_model(
     manifest: StrPath | None = None,
     path_column: str | None = None,
     threshold: float | None = None,
+    random_state: int = 0,
 ) -> ModelEvaluation:
-    """Score a saved model on a feature set, without the images that it was fitted on.
+    """Score a saved model on a feature set, without the images that it was fitted on or its search left out.
 
     Views of one image are scored as one, by their mean. A model that was fitted on several views is
     evaluated on features of any number of them, and the other way round.
@@ -94,6 +99,8 @@ def evaluate_model(
         Its column of the samples' paths.
     threshold : float, optional
         Of two classes, predict the second from this probability on, in place of what the head does.
+    random_state : int, default=0
+        Seed of the intervals.
 
     Returns
     -------
@@ -107,8 +114,8 @@ def evaluate_model(
         When several sets are not of the same samples.
     HeadError
         When a set is missing, there are no labels, classes that the head does not know, columns without a
-        manifest or the other way round, a manifest of other samples, or a threshold that the head cannot
-        have.
+        manifest or the other way round, a manifest of other samples, a threshold that the head cannot
+        have, or no samples but those that the search left out.
     SourceError
         When the manifest cannot be read, or lacks a column.
     """
@@ -119,10 +126,8 @@ def evaluate_model(
     combined = combine_features(as_head_takes(model, features))
     aligned = combined.aligned
     y = as_head_classes(model, aligned)
-    is_labelled = aligned.y != UNLABELLED
-    is_seen = model.was_trained_on(aligned.image_sha256) & is_labelled
-    flatters = bool((is_seen == is_labelled).all())
-    rows = np.flatnonzero(is_labelled if flatters else is_labelled & ~is_seen)
+    judging = judging_samples([model], aligned)
+    rows = judging.rows
     ids, X = [aligned.sample_ids[row] for row in rows], combined.read(rows)
     _check_listed(ids, listed, manifest)
     head = model.head if threshold is None else _deciding_at(model.head, threshold, X, y[rows])
@@ -134,10 +139,12 @@ def evaluate_model(
         groups=np.array(aligned.groups)[rows],
         images=None if combined.images is None else combined.images[rows],
         subgroups={column: [listed.get(name, {}).get(column) for name in ids] for column in by},
+        random_state=random_state,
     )
-    n_seen = len({aligned.sample_ids[row] for row in np.flatnonzero(is_seen)})
     n_unlisted = len(set(ids) - listed.keys()) if by else 0
-    return ModelEvaluation(evaluation, head, n_seen, flatters, n_unlisted)
+    return ModelEvaluation(
+        evaluation, head, judging.n_trained_on, judging.flatters, n_unlisted, judging.n_excluded
+    )
 
 
 def _check_listed(ids: Sequence[str], listed: Mapping[str, Any], manifest: StrPath | None) -> None:

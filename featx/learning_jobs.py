@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from sklearn.base import BaseEstimator
@@ -24,6 +24,14 @@ from featx.insight.few_shot import FewShotCurve, few_shot_curve
 from featx.insight.learning import SCORINGS, LearningCurve, learning_curve, plain_head
 from featx.insight.plots import learning_svg
 from featx.model_inputs import as_head_takes
+
+
+class CurveHead(NamedTuple):
+    """What is fitted on growing parts: its name, the head or None for ridge regression, and its columns."""
+
+    name: str = "ridge"
+    estimator: BaseEstimator | None = None
+    columns: slice | np.ndarray = slice(None)
 
 
 @dataclass(frozen=True)
@@ -145,18 +153,52 @@ def draw_label_curves(
     """
     sets = features if model is None else as_head_takes(model, features)
     combined = combine_features(sets, labelled=True)
-    aligned = combined.aligned
-    aligned.check_labelled()
-    X = combined.read(np.arange(len(aligned)))
-    of_samples: dict[str, Any] = {"groups": np.array(aligned.groups), "images": combined.images}
-    name, estimator = "ridge", None
+    combined.aligned.check_labelled()
+    chosen = CurveHead()
     if model is not None:
         estimator = plain_head(model.head)
         name = str(model.metrics.get("best_head") or type(estimator).__name__)
+        chosen = CurveHead(name, estimator)
     elif head is not None:
-        name, estimator = head, _searched(head, combined, X, n_jobs, random_state)
+        chosen = CurveHead(head, _searched(head, combined, n_jobs, random_state))
+    options: dict[str, Any] = {"scoring": scoring, "n_repeats": n_repeats, "shots": shots}
+    return curves_of(combined, chosen, **options, n_jobs=n_jobs, random_state=random_state)
+
+
+def curves_of(
+    combined: Combination,
+    head: CurveHead,
+    *,
+    scoring: str = "accuracy",
+    n_repeats: int = 10,
+    shots: Sequence[int] = (1, 2, 5, 10, 20, 50),
+    n_jobs: int | None = None,
+    random_state: int = 0,
+) -> LabelCurves:
+    """Learning curve of a head, and few-shot curve of ridge regression, on the columns of that head.
+
+    Parameters
+    ----------
+    combined : Combination
+        Of samples that have a label.
+    head : CurveHead
+    scoring, n_repeats, shots, n_jobs, random_state
+        As of `draw_label_curves`.
+
+    Returns
+    -------
+    LabelCurves
+
+    Raises
+    ------
+    HeadError
+        When the labels cannot serve.
+    """
+    aligned = combined.aligned
+    X = combined.read(np.arange(len(aligned)))[:, head.columns]
+    of_samples: dict[str, Any] = {"groups": np.array(aligned.groups), "images": combined.images}
     learning = learning_curve(
-        estimator,
+        head.estimator,
         X,
         aligned.y,
         **of_samples,
@@ -174,13 +216,12 @@ def draw_label_curves(
         class_names=[aligned.class_names[label] for label in np.unique(aligned.y)],
         random_state=random_state,
     )
-    return LabelCurves(name, learning, few_shot, combined.n_unlabelled)
+    return LabelCurves(head.name, learning, few_shot, combined.n_unlabelled)
 
 
-def _searched(
-    head: str, combined: Combination, X: np.ndarray, n_jobs: int | None, random_state: int
-) -> BaseEstimator:
+def _searched(head: str, combined: Combination, n_jobs: int | None, random_state: int) -> BaseEstimator:
     aligned = combined.aligned
+    X = combined.read(np.arange(len(aligned)))
     search = HeadSearch(head, cv=3, calibration=None, n_jobs=n_jobs, random_state=random_state)
     search.fit(X, aligned.y, np.array(aligned.groups), images=combined.images)
     return search.best_estimator_

@@ -1,8 +1,13 @@
-"""What a saved model takes of feature sets: its columns in its order, its classes by their names."""
+"""What a saved model takes of feature sets: its columns in its order, its classes by their names.
+
+And which samples judge it: those that it was not fitted on and that its search did not leave out. These
+were left out because something is wrong with them, or because copies of them were trained on.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -103,3 +108,67 @@ def as_head_classes(model: ModelFile, features: AlignedFeatures) -> np.ndarray:
     to_head = np.array([known.get(name, model.head.classes_[0]) for name in features.class_names])
     as_head: np.ndarray = to_head[np.maximum(features.y, 0)]
     return as_head
+
+
+@dataclass(frozen=True)
+class JudgingSamples:
+    """Which samples judge models.
+
+    Attributes
+    ----------
+    rows : ndarray of int
+        Labelled ones that no model was fitted on and no search left out; where there are none, those that
+        were fitted on.
+    n_trained_on, n_excluded : int
+        Samples left out because a model was fitted on them, or because a search had left them out.
+    flatters : bool
+        Whether the rows are of samples that a model was fitted on.
+    """
+
+    rows: np.ndarray
+    n_trained_on: int
+    n_excluded: int
+    flatters: bool
+
+
+def judging_samples(models: Sequence[ModelFile], features: AlignedFeatures) -> JudgingSamples:
+    """Choose the samples that models are judged by.
+
+    Parameters
+    ----------
+    models : sequence of ModelFile
+    features : AlignedFeatures
+
+    Returns
+    -------
+    JudgingSamples
+
+    Raises
+    ------
+    HeadError
+        When searches left out all that is labelled.
+
+    Examples
+    --------
+    >>> from featx.features.alignment import align_features
+    >>> features = FeatureSet(np.zeros((4, 1), np.float32), [0] * 4, image_sha256=list("abcd"))
+    >>> model = ModelFile(None, training_images=["a"], excluded_images=["c"])
+    >>> judging_samples([model], align_features({"features": features}))
+    JudgingSamples(rows=array([1, 3]), n_trained_on=1, n_excluded=1, flatters=False)
+    """
+    ids, digests = features.sample_ids, features.image_sha256
+    is_labelled = features.y != UNLABELLED
+    is_seen = is_labelled & np.any([model.was_trained_on(digests) for model in models], axis=0)
+    is_excluded = (
+        is_labelled & ~is_seen & np.any([model.was_excluded(digests, ids) for model in models], axis=0)
+    )
+    is_new = is_labelled & ~is_seen & ~is_excluded
+    flatters = not is_new.any()
+    if flatters and not is_seen.any():
+        received = f"{int(is_excluded.sum()):,} labelled samples, all of which the search had left out"
+        raise HeadError(explain(received, "some that it had not", "pass others"))
+    n_seen, n_excluded = (
+        len({ids[row] for row in np.flatnonzero(which)}) for which in (is_seen, is_excluded)
+    )
+    rows = np.flatnonzero(is_seen if flatters else is_new)
+    return JudgingSamples(rows, n_seen, n_excluded, flatters)

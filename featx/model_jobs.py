@@ -16,7 +16,7 @@ import numpy as np
 
 from featx.checks import explain
 from featx.classifier import ImageClassifier
-from featx.errors import ConversionError, DecodeError
+from featx.errors import ConversionError, DecodeError, HeadError
 from featx.features.extraction import extract
 from featx.features.failures import Failure, failure_of
 from featx.features.feature_set import FeatureSet
@@ -83,7 +83,7 @@ def finetune_model(
     """Fine-tune a saved model on the images its head was fitted on, and test on the others.
 
     Where the source holds none of the images that the head was fitted on, all of them train, and nothing
-    is tested.
+    is tested. Images that the model's search left out neither train nor test.
 
     Parameters
     ----------
@@ -103,6 +103,11 @@ def finetune_model(
     Returns
     -------
     FineTuned
+
+    Raises
+    ------
+    HeadError
+        When the search left out all of the images.
     """
     classifier = ImageClassifier.load(path, backbone=backbone, store=store)
     classifier.verbose = verbose
@@ -110,9 +115,15 @@ def finetune_model(
     chosen = source.select(labelled) if len(labelled) else source
     # One row an image, as the training is going to see it.
     features = extract(chosen, classifier.extractor_.with_views(1), store=store, verbose=verbose)
-    is_seen = ModelFile.load(path).was_trained_on(features.image_sha256)
-    train = np.flatnonzero(is_seen) if is_seen.any() else np.arange(len(chosen))
-    test = np.flatnonzero(~is_seen) if is_seen.any() else np.arange(0)
+    model = ModelFile.load(path)
+    is_seen = model.was_trained_on(features.image_sha256)
+    is_other = ~is_seen & ~model.was_excluded(features.image_sha256, features.sample_ids)
+    train, test = np.flatnonzero(is_seen), np.flatnonzero(is_other)
+    if not len(train):
+        train, test = test, train
+    if not len(train):
+        received = f"{len(chosen):,} images, all of which the model's search had left out"
+        raise HeadError(explain(received, "some that it had not", "pass others"))
     tuner = classifier.fine_tune(chosen.select(train), validation_data=validation_data, **options)
     if not len(test):
         return FineTuned(tuner, None, None)

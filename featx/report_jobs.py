@@ -17,21 +17,16 @@ from typing import Any
 import numpy as np
 
 from featx import __version__
-from featx.audit_jobs import audit_feature_sets
 from featx.comparison_jobs import ModelComparison
-from featx.errors import HeadError
 from featx.features.combination import Combination, combine_features
 from featx.features.feature_set import FeatureSet
 from featx.files import StrPath
 from featx.heads.persistence import ModelFile
-from featx.images.base import UNLABELLED, ImageSource
 from featx.images.sources import as_source
 from featx.insight.report import write_report
 from featx.insight.report_data import ReportSamples
 from featx.jobs import ModelEvaluation
-from featx.learning_jobs import draw_label_curves
 from featx.model_inputs import as_head_takes
-from featx.progress import say
 from featx.report_contents import (
     LEFT_OUT,
     NO_LABEL,
@@ -43,17 +38,10 @@ from featx.report_contents import (
     named_classes,
     parts_of,
 )
+from featx.report_insights import audit_of, label_curves_of
 from featx.search_jobs import SearchResult
 
 _PACKAGES = {"Keras": "keras", "scikit-learn": "scikit-learn", "NumPy": "numpy", "Pillow": "pillow"}
-
-# Of more, an audit takes a draw and a learning curve is left to its own command.
-_MAX_STUDIED = 20_000
-
-# Of the learning curve: a report of 5,000 images is to take seconds; featx curve draws ten.
-_N_REPEATS = 4
-
-_FLATTERS = "The head was fitted on all of these images: every figure here flatters it."
 
 
 @dataclass(frozen=True)
@@ -70,12 +58,15 @@ class ReportOptions:
         Seed of the audit and of the draw where the samples are more than a report shows.
     verbose : int, default=0
         1 tells on stderr how far it has come.
+    projection : {"pca", "umap"}, default="pca"
+        What lays out the map.
     """
 
     images: Any = None
     command: str = ""
     random_state: int = 0
     verbose: int = 0
+    projection: str = "pca"
 
 
 def write_search_report(
@@ -106,7 +97,8 @@ def write_search_report(
     answers = answers_on(result.search, combined, np.flatnonzero(np.isin(parts, (TEST, NO_LABEL))), names)
     provenance = _provenance(combined, options) | {"seed of the search": str(result.search.random_state)}
     contents = {"evaluation": result.test, "search": result.search, "provenance": provenance, **further}
-    return _write(path, combined, parts, [answers], options, contents=contents)
+    columns, notes = result.search.best_columns_, result.notes
+    return _write(path, combined, parts, [answers], options, contents=contents, columns=columns, notes=notes)
 
 
 def write_evaluation_report(
@@ -140,11 +132,13 @@ def write_evaluation_report(
     combined = combine_features(as_head_takes(model, features))
     parts = _parts_of_model(model, combined)
     # Of a head that was fitted on all of them, the figures are of these, and so is what is shown.
-    asked = np.flatnonzero(np.isin(parts, (TEST, NO_LABEL)) | found.flatters)
+    of_parts = (TRAINING, TEST, NO_LABEL) if found.flatters else (TEST, NO_LABEL)
+    asked = np.flatnonzero(np.isin(parts, of_parts))
     answers = answers_on(found.head, combined, asked, _names_of_model(model))
-    notes = (_FLATTERS,) if found.flatters else ()
     contents = {"evaluation": found.evaluation, "provenance": _provenance(combined, options), **further}
-    return _write(path, combined, parts, [answers], options, contents=contents, notes=notes)
+    # A file that does not say what its head was fitted on cannot clear these samples of it.
+    contents["flatters"] = found.flatters if model.training_images else None
+    return _write(path, combined, parts, [answers], options, contents=contents)
 
 
 def write_comparison_report(
@@ -178,7 +172,8 @@ def write_comparison_report(
     sides = [combine_features(as_head_takes(model, features)) for model in models]
     # Of a sample that either was fitted on, neither is asked: it tells nothing of the two.
     part_of = _parts_of_both(models, sides)
-    is_asked = {name: part in (TEST, NO_LABEL) or found.flatters for name, part in part_of.items()}
+    asked = (TRAINING, TEST, NO_LABEL) if found.flatters else (TEST, NO_LABEL)
+    is_asked = {name: part in asked for name, part in part_of.items()}
     answers: list[Answers] = []
     for model, combined in zip(models, sides, strict=True):
         rows = [row for row, name in enumerate(combined.aligned.sample_ids) if is_asked[name]]
@@ -187,8 +182,8 @@ def write_comparison_report(
     provenance = _provenance(sides[0], options) | {"first model": found.a, "second model": found.b}
     heads = _told_apart(found.a, found.b)
     contents = {"comparison": found.comparison, "heads": heads, "provenance": provenance, **further}
-    notes = (_FLATTERS,) if found.flatters else ()
-    return _write(path, sides[0], parts, answers, options, contents=contents, notes=notes)
+    contents["flatters"] = None if found.unknown and not found.flatters else found.flatters
+    return _write(path, sides[0], parts, answers, options, contents=contents)
 
 
 def _write(
@@ -199,48 +194,28 @@ def _write(
     options: ReportOptions,
     *,
     contents: dict[str, Any],
+    columns: slice | np.ndarray = slice(None),
     notes: Sequence[str] = (),
 ) -> ReportSamples:
     source = None if options.images is None else as_source(options.images)
-    insights, untold = _insights(combined, parts, source, options)
     drawing = {"random_state": options.random_state, "verbose": options.verbose}
-    samples = build_samples(combined, parts, answers, audit=insights["audit"], source=source, **drawing)
+    # What was left out is no part of what is reported on: its copies elsewhere are no leaks.
+    kept = np.flatnonzero(parts != LEFT_OUT)
+    audit = audit_of(combined, kept, parts, source, **drawing)
+    curves, untold = label_curves_of(combined, kept, columns, **drawing)
+    samples = build_samples(combined, parts, answers, audit=audit, source=source, **drawing)
     samples = replace(samples, notes=(*notes, *samples.notes, *untold))
-    write_report(path, samples=samples, **insights, **contents)
+    shown = {"projection": options.projection, "audit": audit, "samples": samples}
+    write_report(path, **{**shown, **curves, **contents})
     return samples
-
-
-def _insights(
-    combined: Combination, parts: np.ndarray, source: ImageSource | None, options: ReportOptions
-) -> tuple[dict[str, Any], list[str]]:
-    """What the features tell besides the results, as `featx.write_report` takes it, and what they cannot."""
-    say("auditing the features", options.verbose)
-    # Other columns of the same images tell much the same of them.
-    name, features = next(iter(combined.feature_sets.items()))
-    seed, notes = options.random_state, []
-    drawing: dict[str, Any] = {"max_samples": _MAX_STUDIED, "random_state": seed}
-    audit = audit_feature_sets({name: features}, parts=parts.tolist(), images=source, **drawing)
-    found: dict[str, Any] = {"audit": audit}
-    n_labelled = int((combined.aligned.y != UNLABELLED).sum())
-    if n_labelled > _MAX_STUDIED:
-        notes.append(
-            f"There is no learning curve of {n_labelled:,} samples, which takes long: see featx curve."
-        )
-        return found, notes
-    say("drawing learning curves", options.verbose)
-    try:
-        curves = draw_label_curves(combined.feature_sets, n_repeats=_N_REPEATS, random_state=seed)
-    except HeadError as error:
-        notes.append(f"There is no learning curve: {error}.")
-    else:
-        found |= {"learning": curves.learning, "few_shot": curves.few_shot}
-    return found, notes
 
 
 def _parts_of_model(model: ModelFile, combined: Combination) -> np.ndarray:
     parts = parts_of(combined, ())
-    is_seen = model.was_trained_on(combined.aligned.image_sha256)
-    return np.where((parts != NO_LABEL) & ~is_seen, TEST, parts)
+    aligned = combined.aligned
+    is_seen = model.was_trained_on(aligned.image_sha256)
+    is_excluded = model.was_excluded(aligned.image_sha256, aligned.sample_ids)
+    return np.where((parts == NO_LABEL) | is_seen, parts, np.where(is_excluded, LEFT_OUT, TEST))
 
 
 def _parts_of_both(models: Sequence[ModelFile], sides: Sequence[Combination]) -> dict[str, str]:
@@ -249,7 +224,9 @@ def _parts_of_both(models: Sequence[ModelFile], sides: Sequence[Combination]) ->
         dict(zip(combined.aligned.sample_ids, _parts_of_model(model, combined).tolist(), strict=True))
         for model, combined in zip(models, sides, strict=True)
     )
-    return {name: second[name] if part == TEST else part for name, part in first.items()}
+    left_out = {name for part_of in (first, second) for name, part in part_of.items() if part == LEFT_OUT}
+    both = {name: second[name] if part == TEST else part for name, part in first.items()}
+    return {name: LEFT_OUT if name in left_out and part == TEST else part for name, part in both.items()}
 
 
 def _told_apart(a: str, b: str) -> tuple[str, str]:

@@ -6,7 +6,7 @@ Like those of `featx.jobs`, it only puts public names together.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -20,7 +20,7 @@ from featx.features.combination import Combination, combine_features
 from featx.features.feature_set import FeatureSet
 from featx.files import StrPath
 from featx.heads.columns import on_columns
-from featx.heads.holdout import holdout_split
+from featx.heads.image_marks import exclusion_marks
 from featx.heads.nested import NestedScores, nested_scores
 from featx.heads.persistence import ModelFile
 from featx.heads.search import HeadSearch
@@ -30,6 +30,7 @@ from featx.insight.evaluation import Evaluation, evaluate
 from featx.insight.exclusions import Exclusions, as_exclusions
 from featx.insight.folds import fold_interval, score_range
 from featx.insight.metrics import Interval
+from featx.parting import TEST_SIZE, set_aside
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ class SearchResult:
     train_rows, test_rows : ndarray of int
         Rows of the first feature set.
     combined : Combination
-        The features that were searched, of the samples with a label that were not left out everywhere.
+        The features that were searched, of all samples with a label.
     seconds : float
     excluded : Excluded or None
         Where samples were to be left out.
@@ -105,6 +106,16 @@ class SearchResult:
         scores = np.array(self.nested.scores)
         return fold_interval(scores, 1 / (len(scores) - 1), score_range(ranked_by(self.search)))
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the figures are not, in sentences, where samples were left out of the training part."""
+        if self.excluded is None or not self.excluded.n_training:
+            return ()
+        n_excluded = self.excluded.n_training
+        quoted = "quote the figures of the held-out part" if self.test else "no figure here is free of that"
+        what = f"Cross-validation scores are of the training part without {n_excluded:,} excluded samples"
+        return (f"{what}, and flatter: {quoted}.",)
+
     def to_dict(self) -> dict[str, Any]:
         """As plain values, for JSON."""
         candidates = self.candidates()
@@ -121,6 +132,7 @@ class SearchResult:
             "test": None if self.test is None else self.test.to_dict(),
             "n_unlabelled": self.n_unlabelled,
             "excluded": None if self.excluded is None else asdict(self.excluded),
+            "notes": list(self.notes),
             "candidates": candidates,
             "seconds": self.seconds,
         }
@@ -131,7 +143,7 @@ def search_features(
     search: HeadSearch,
     *,
     combine: str = "all",
-    test_size: float = 0.25,
+    test_size: float = TEST_SIZE,
     strata: Sequence[Any] | np.ndarray | None = None,
     assignment: str = "stratified",
     nested: int = 0,
@@ -161,8 +173,8 @@ def search_features(
     nested : int, default=0
         Outer folds of a nested cross-validation on the training part; 0 does without.
     exclude : path-like, Audit, Exclusions, or list of these, optional
-        Samples to leave out: everywhere, before the test part is drawn, or of the training part alone, after
-        that (`featx.insight.exclusions`). Of several audited files, an id that was not unique is known with
+        Samples to leave out once the test part is drawn: of both parts, or of the training part alone
+        (`featx.insight.exclusions`). Of several audited files, an id that was not unique is known with
         the stem of its file before it, ``train:1.png``.
     random_state : int, default=0
         Seed of the splits.
@@ -176,25 +188,23 @@ def search_features(
     StoreError
         When the sets are not of the same samples.
     HeadError
-        When the labels cannot serve a search, or it cannot be read what to exclude.
+        When the labels cannot serve a search, it cannot be read what to exclude, or labels are to be left
+        out that were judged by labels of the test part.
     """
     started = perf_counter()
     exclusions = as_exclusions(exclude)
     combined = combine_features(features, labelled=True)
     combined.aligned.check_labelled()
-    combined, is_for_test_alone, excluded = _without(combined, exclusions)
     aligned = combined.aligned
     rows = next(iter(aligned.blocks.values())).rows
     y, groups, images = aligned.y, np.array(aligned.groups), combined.images
-    check_classes(y, groups, 2, aligned.class_names)
-    train, test = np.arange(len(y)), np.arange(0)
-    if test_size:
-        options: dict[str, Any] = {"test_size": test_size, "assignment": assignment}
-        by = None if strata is None else np.asarray(strata)[rows]
-        train, test = holdout_split(y, groups, strata=by, random_state=random_state, **options)
-    train, dropped = train[~is_for_test_alone[train]], train[is_for_test_alone[train]]
-    excluded = replace(excluded, n_training=len({aligned.sample_ids[row] for row in dropped}))
-    _check_folds_of(search, nested, combined, train, test_size)
+    # Before anything is left out: whatever that is, the parts are those that an audit was of.
+    options: dict[str, Any] = {"strata": strata, "assignment": assignment, "random_state": random_state}
+    drawn = set_aside(aligned, test_size, **options)
+    train, test, excluded = _without(exclusions, combined, *drawn)
+    n_all = len(train) + len(test)
+    aside = f" (test_size={test_size} sets {len(test)} of {n_all} aside)" if len(test) else ""
+    _check_folds_of(search, nested, combined, train, aside)
     searched = combined.searched(combine)
     # A copy: the caller's may search other features next, and must not keep the blocks of these.
     search = clone(search)
@@ -238,9 +248,6 @@ def save_search(result: SearchResult, path: StrPath) -> None:
     specs = [combined.feature_sets[name].spec for name in names]
     # What was not extracted by featx has no spec, and then the head is known by its width alone.
     known = [spec.to_json() for spec in specs if spec is not None] if all(specs) else []
-    digest_of = dict(
-        zip(next(iter(aligned.blocks.values())).rows.tolist(), aligned.image_sha256, strict=True)
-    )
     ModelFile(
         head,
         # The head knows the classes by the numbers that they have in the first feature file.
@@ -248,8 +255,22 @@ def save_search(result: SearchResult, path: StrPath) -> None:
         extraction_spec=known[0] if len(known) == 1 else None,
         extraction_specs=known if len(known) > 1 else (),
         metrics=metrics,
-        training_images=list(dict.fromkeys(digest_of[row] for row in result.train_rows.tolist())),
+        **_images_of(result),
     ).save(path)
+
+
+def _images_of(result: SearchResult) -> dict[str, Any]:
+    """What the head was fitted on, and what it was neither fitted nor tested on, as a model file has it."""
+    aligned = result.combined.aligned
+    rows = next(iter(aligned.blocks.values())).rows
+    is_trained, is_tested = np.isin(rows, result.train_rows), np.isin(rows, result.test_rows)
+    digests = np.array(aligned.image_sha256)
+    names = [aligned.sample_ids[row] for row in np.flatnonzero(~is_trained & ~is_tested)]
+    excluded = exclusion_marks(digests[~is_trained & ~is_tested].tolist(), names, set(digests[is_tested]))
+    return {
+        "training_images": list(dict.fromkeys(digests[is_trained].tolist())),
+        "excluded_images": excluded,
+    }
 
 
 def _whole_head(result: SearchResult) -> tuple[BaseEstimator, list[str]]:
@@ -264,49 +285,84 @@ def _whole_head(result: SearchResult) -> tuple[BaseEstimator, list[str]]:
     return on_columns(head, (start, stop) if is_range else indices.tolist(), n_features), names
 
 
-def _without(combined: Combination, exclusions: Exclusions) -> tuple[Combination, np.ndarray, Excluded]:
-    """The features without what is left out everywhere, which rows are not to be trained on, and counts."""
-    aligned = combined.aligned
+def _without(
+    exclusions: Exclusions, combined: Combination, train: np.ndarray, test: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, Excluded]:
+    """The rows of both parts without what is left out, and counts."""
     if not len(exclusions):
-        return combined, np.zeros(len(aligned), bool), Excluded(0, 0, 0)
-    stems = [Path(name).stem for name in combined.feature_sets]
-    # As a CSV file has them: an undecodable byte of a file name is an escape there.
-    known = {name: name.encode("utf-8", "backslashreplace").decode() for name in aligned.sample_ids}
-    by_any_name = {
-        other: name for name, text in known.items() for other in (text, *(f"{stem}:{text}" for stem in stems))
-    }
-    by_any_name |= {name: name for name in known}
+        return train, test, Excluded(0, 0, 0)
+    aligned, names = combined.aligned, combined.aligned.sample_ids
+    id_of = _ids_by_any_name(combined)
     everywhere, training = (
-        {by_any_name[name] for name in ids if name in by_any_name}
-        for ids in (exclusions.everywhere, exclusions.training)
+        {id_of[name] for name in ids if name in id_of} for ids in (exclusions.everywhere, exclusions.training)
     )
-    n_unknown = sum(name not in by_any_name for name in exclusions.everywhere | exclusions.training)
-    is_kept = np.array([name not in everywhere for name in aligned.sample_ids], bool)
-    if not is_kept.any():
-        received = f"all {len(known):,} samples with a label excluded everywhere"
+    n_unknown = sum(name not in id_of for name in exclusions.everywhere | exclusions.training)
+    if everywhere.issuperset(names):
+        received = f"all {len(everywhere):,} samples with a label excluded everywhere"
         raise HeadError(explain(received, "some to search on", "shorten the list"))
-    kept = aligned if is_kept.all() else aligned.take(np.flatnonzero(is_kept))
-    is_for_test_alone = np.array([name in training for name in kept.sample_ids], bool)
-    return replace(combined, aligned=kept), is_for_test_alone, Excluded(len(everywhere), 0, n_unknown)
-
-
-def _check_folds_of(
-    search: HeadSearch, nested: int, combined: Combination, train: np.ndarray, test_size: float
-) -> None:
-    """Refuse folds that a class is too small for, before hours of work."""
-    aligned = combined.aligned
-    lost = np.setdiff1d(aligned.y, aligned.y[train])
+    if len(test):
+        _check_judged(exclusions, id_of, {names[row] for row in test})
+    n_tested = len(test)
+    dropped = {names[row] for row in train} & training - everywhere
+    train, test = (
+        np.array([row for row in part if names[row] not in out], np.intp)
+        for part, out in ((train, everywhere | training), (test, everywhere))
+    )
+    lost = np.setdiff1d(
+        [label for label, name in zip(aligned.y, names, strict=True) if name not in everywhere],
+        aligned.y[train],
+    )
     if len(lost):
         received = f"none of the class {aligned.class_names[lost[0]]} left to train on"
         raise HeadError(explain(received, "some of every class", "exclude fewer, or drop the class"))
+    if n_tested and not len(test):
+        received = f"all {n_tested:,} samples of the test part excluded everywhere"
+        raise HeadError(explain(received, "some to test on", "shorten the list, or pass a test size of 0"))
+    return train, test, Excluded(len(everywhere), len(dropped), n_unknown)
+
+
+def _ids_by_any_name(combined: Combination) -> dict[str, str]:
+    """The samples' ids by what an audit may call them."""
+    names = combined.aligned.sample_ids
+    stems = [Path(name).stem for name in combined.feature_sets]
+    # As a CSV file has them: an undecodable byte of a file name is an escape there.
+    known = {name: name.encode("utf-8", "backslashreplace").decode() for name in names}
+    found = {
+        other: name for name, text in known.items() for other in (text, *(f"{stem}:{text}" for stem in stems))
+    }
+    return found | {name: name for name in known}
+
+
+def _check_judged(exclusions: Exclusions, id_of: Mapping[str, str], tested: set[str]) -> None:
+    """Refuse suspected labels that labels of the test part spoke against: their absence tells of these."""
+    judging, others = (
+        {id_of[name] for name in ids if name in id_of} for ids in (exclusions.judging, exclusions.not_judging)
+    )
+    if exclusions.by_all_labels:
+        received = "suspected labels that all labels were asked about"
+    elif astray := len(judging & tested) + len(others - tested):
+        received = f"suspected labels of an audit of other parts: {astray:,} samples are in another one here"
+    else:
+        return
+    expected = f"an audit of this search's training part, since {len(tested):,} samples are set aside"
+    remedy = (
+        "run featx audit on this file with the same --test-size, --assignment and --random-state, "
+        "or search with --test-size 0"
+    )
+    raise HeadError(explain(received, expected, remedy))
+
+
+def _check_folds_of(
+    search: HeadSearch, nested: int, combined: Combination, train: np.ndarray, aside: str
+) -> None:
+    """Refuse folds that a class is too small for, before hours of work."""
+    aligned = combined.aligned
     for n_folds in (search.cv, nested or None):
         if not isinstance(n_folds, int):
             continue
         try:
             check_classes(aligned.y[train], np.array(aligned.groups)[train], n_folds, aligned.class_names)
         except HeadError as error:
-            n_aside = len(aligned) - len(train)
-            aside = f" (test_size={test_size} sets {n_aside} of {len(aligned)} aside)" if n_aside else ""
             raise HeadError(f"{error}{aside}") from None
 
 

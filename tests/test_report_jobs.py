@@ -2,15 +2,26 @@
 
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from featx import FeatureExtractor, FeatureSet, HeadSearch, ModelFile, as_source, extract, report_jobs
+from featx import (
+    FeatureExtractor,
+    FeatureSet,
+    HeadSearch,
+    ModelFile,
+    as_source,
+    extract,
+    report_insights,
+    report_jobs,
+)
 from featx.comparison_jobs import compare_models
 from featx.insight.exclusions import Exclusions
 from featx.jobs import evaluate_model
+from featx.learning_jobs import draw_label_curves
 from featx.report_jobs import (
     ReportOptions,
     _told_apart,
@@ -134,7 +145,9 @@ def test_an_evaluation_that_flatters_says_so(searched, tmp_path):
     assert found.flatters
     assert set(samples.parts) == {"training"}
     assert None not in samples.predicted
-    assert "every figure here flatters it" in (tmp_path / "r.html").read_text(encoding="utf-8")
+    text = (tmp_path / "r.html").read_text(encoding="utf-8")
+    assert text.count("was fitted on, which flatters every figure") == 2
+    assert "not fitted on" not in text
 
 
 def test_an_evaluation_at_a_threshold_shows_what_is_decided_there(searched, tmp_path):
@@ -228,6 +241,43 @@ def test_samples_that_a_search_left_out_are_named_so(searched, tmp_path):
     assert (samples.parts[row], samples.predicted[row]) == ("left out", None)
 
 
+def test_what_a_search_left_out_is_neither_audited_nor_learned_from(searched, tmp_path, monkeypatch):
+    """Copies of images of all parts, left out everywhere, are no leaks; a copy that was kept is one."""
+    _, features, result, _ = searched
+    copied = [int(result.train_rows[0]), int(result.train_rows[1])]
+    rows = [*range(40), *copied]
+    names = [*features.sample_ids, "left out", "kept"]
+    more = FeatureSet(
+        features.X[rows],
+        features.y[rows],
+        sample_ids=names,
+        class_names=features.class_names,
+        image_sha256=[features.image_sha256[row] for row in rows],
+        spec=features.spec,
+    )
+    options = {"exclude": Exclusions(everywhere=frozenset({"left out"}))}
+    again = search_features(more, HeadSearch("logistic_regression", cv=3, n_jobs=1), **options)
+    again = replace(again, train_rows=np.arange(40), test_rows=np.array([41]))
+    shown = {}
+    monkeypatch.setattr(report_jobs, "write_report", lambda _path, **parts: shown.update(parts))
+    samples = write_search_report(tmp_path / "r.html", again)
+    assert samples.parts[40:] == ["left out", "test"]
+    assert shown["audit"].n_samples == shown["learning"].n_total == 41
+    [found] = shown["audit"].of("exact_duplicate")
+    assert (set(found.sample_ids), found.across) == ({names[copied[1]], "kept"}, ("parts",))
+    assert (shown["learning_head"], shown["learning"].n_repeats) == ("ridge", 10)
+
+
+def test_a_learning_curve_is_that_of_the_command(searched, tmp_path, monkeypatch):
+    _, features, result, _ = searched
+    shown = {}
+    monkeypatch.setattr(report_jobs, "write_report", lambda _path, **parts: shown.update(parts))
+    write_search_report(tmp_path / "r.html", result)
+    of_command = draw_label_curves(features)
+    assert shown["learning"].verdict == of_command.verdict
+    assert shown["learning_head"] == of_command.head
+
+
 def test_labels_that_serve_no_learning_curve_are_no_error(searched, tmp_path):
     _, features, _, model = searched
     rows = np.flatnonzero(features.y == 0)
@@ -245,6 +295,6 @@ def test_labels_that_serve_no_learning_curve_are_no_error(searched, tmp_path):
 
 def test_very_many_samples_get_no_learning_curve(searched, tmp_path, monkeypatch):
     result = searched[2]
-    monkeypatch.setattr(report_jobs, "_MAX_STUDIED", 39)
+    monkeypatch.setattr(report_insights, "_MAX_STUDIED", 39)
     samples = write_search_report(tmp_path / "r.html", result)
     assert samples.notes[-1].startswith("There is no learning curve of 40 samples")

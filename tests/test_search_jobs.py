@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from sklearn.datasets import load_digits
 
 from featx import (
     FeatureExtractor,
@@ -14,9 +15,11 @@ from featx import (
     ModelFile,
     StoreError,
     as_source,
+    audit_features,
     extract,
     holdout_split,
 )
+from featx.audit_jobs import audit_feature_sets
 from featx.insight.exclusions import Exclusions
 from featx.insight.folds import fold_interval, fold_p_values
 from featx.jobs import evaluate_model
@@ -382,7 +385,41 @@ class TestExclude:
         save_search(result, tmp_path / "m.featx")
         model = ModelFile.load(tmp_path / "m.featx")
         assert model.was_trained_on(features.image_sha256).tolist() == [False] * 8 + [True] * 32
-        assert evaluate_model(model, features).evaluation.n_samples == 8
+        found = evaluate_model(model, features)
+        assert found.flatters
+        assert (found.evaluation.n_samples, found.n_trained_on, found.n_excluded) == (32, 32, 8)
+
+    def test_a_model_is_evaluated_on_what_the_search_tested(self, tmp_path):
+        images = make_images(40)
+        twice = as_source(np.concatenate([images, images]), ["dark", "light"] * 40)
+        features = extract(twice, FeatureExtractor(TINY), store=tmp_path / "store")
+        before = search_features(features, search())
+        # Of each kind of row: copies of images that stay in the test part, too.
+        tested, trained = before.test_rows, before.train_rows
+        rows = [(str(row), "everywhere") for row in (*tested[tested >= 40][:5], *trained[:4])]
+        rows += [(str(row), "training") for row in (*trained[9:12], *tested[:2])]
+        result = self.excluding(tmp_path, features, rows)
+        save_search(result, tmp_path / "m.featx")
+        model = ModelFile.load(tmp_path / "m.featx")
+        found = evaluate_model(model, features)
+        assert found.evaluation.n_samples == result.test.n_samples == len(tested) - 5
+        assert found.evaluation.accuracy == result.test.accuracy
+        assert not model.was_excluded(features.image_sha256, features.sample_ids)[result.test_rows].any()
+        assert found.n_excluded + found.n_trained_on + found.evaluation.n_samples == 80
+
+    def test_what_a_cleaned_training_part_flatters_is_said(self, tmp_path, features):
+        before = search_features(features, search())
+        named = [(str(row), "training") for row in before.train_rows[:3]]
+        (note,) = self.excluding(tmp_path, features, named).to_dict()["notes"]
+        assert "without 3 excluded samples, and flatter: quote the figures of the held-out part" in note
+        (note,) = self.excluding(tmp_path, features, named, test_size=0).notes
+        assert "no figure here is free of that" in note
+        assert before.notes == self.excluding(tmp_path, features, [("1", "everywhere")]).notes == ()
+
+    def test_all_of_the_test_part_is_too_much(self, tmp_path, features):
+        rows = [(str(row), "everywhere") for row in search_features(features, search()).test_rows]
+        with pytest.raises(HeadError, match="all 10 samples of the test part excluded"):
+            self.excluding(tmp_path, features, rows)
 
     def test_all_views_of_an_image_go(self, tmp_path):
         source = as_source(make_images(40), ["dark", "light"] * 20)
@@ -434,3 +471,56 @@ class TestExclude:
             self.excluding(tmp_path, features, dark)
         with pytest.raises(HeadError, match="expected a CSV file"):
             search_features(features, search(), exclude=tmp_path / "absent.csv")
+
+
+class TestJudgedLabels:
+    """What labels of the test part spoke against is not left out: its absence would tell of these."""
+
+    @staticmethod
+    def written(tmp_path, rows, header="sample_id,exclude,kind,part"):
+        path = tmp_path / "x.csv"
+        path.write_text("\n".join([header, *(",".join(row) for row in rows)]) + "\n")
+        return path
+
+    def test_random_labels_stay_at_chance(self):
+        X = load_digits(return_X_y=True)[0].astype(np.float32)
+        scores = []
+        for seed in range(8):
+            y = np.random.default_rng(seed).permutation(np.arange(len(X)) % 2)
+            features = FeatureSet(X, y, class_names=["a", "b"])
+            audit = audit_feature_sets(features, random_state=seed)
+            result = search_features(
+                features, HeadSearch({"knn": {"n_neighbors": [5]}}, cv=2), exclude=audit, random_state=seed
+            )
+            assert result.excluded.n_training > 400
+            assert result.search.best_score_ > 0.6
+            scores.append(result.test.accuracy)
+        # Eight parts of 450 coins: 0.0083 is a deviation of the mean. Judged by all labels it was 0.57.
+        assert abs(np.mean(scores) - 0.5) < 3 * 0.5 / np.sqrt(8 * 450)
+
+    def test_an_audit_of_other_parts_is_refused(self, tmp_path):
+        features = noisy()
+        options = {"random_state": 3, "test_size": 0.4, "assignment": "hashed"}
+        audit = audit_feature_sets(features, **options)
+        audit.save_csv(tmp_path / "a.csv")
+        result = search_features(features, search(), exclude=tmp_path / "a.csv", **options)
+        assert result.excluded.n_training > 3
+        for exclude in (audit, tmp_path / "a.csv"):
+            for other in ({"random_state": 4}, {"test_size": 0.2}, {"assignment": "stratified"}):
+                with pytest.raises(HeadError, match=r"an audit of other parts.*the same --test-size"):
+                    search_features(features, search(), exclude=exclude, **(options | other))
+            search_features(features, search(), exclude=exclude, test_size=0)
+
+    def test_labels_judged_by_all_are_refused_where_some_are_set_aside(self):
+        features = noisy()
+        for audit in (audit_features(features), audit_feature_sets(features, test_size=0)):
+            with pytest.raises(HeadError, match="all labels were asked about"):
+                search_features(features, search(), exclude=audit)
+            assert search_features(features, search(), exclude=audit, test_size=0).excluded.n_training > 3
+
+    def test_a_list_of_ones_own_is_ones_own_judgement(self, tmp_path):
+        rows = [("1", "training", "outlier", ""), ("2", "training", "", "")]
+        result = search_features(noisy(), search(), exclude=self.written(tmp_path, rows))
+        assert result.excluded.n_unknown == 0
+        plain = self.written(tmp_path, [("1", "training")], "sample_id,exclude")
+        assert search_features(noisy(), search(), exclude=plain).test.n_samples == 30

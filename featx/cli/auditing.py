@@ -11,9 +11,11 @@ from featx.cli.options import (
     AsJson,
     BatchSize,
     Engine,
+    NViews,
     OnError,
     Precision,
     Store,
+    Views,
     embedding_options,
     given,
     load_feature_files,
@@ -59,15 +61,27 @@ def audit(
     out: Annotated[
         Path | None, typer.Option(help="File to write: .json, or else CSV, which search takes by --exclude.")
     ] = None,
+    test_size: Annotated[
+        float | None,
+        typer.Option(
+            help="One file: the share that a search sets aside, parted here as there; 0 judges all labels by "
+            "all. [default: 0.25]"
+        ),
+    ] = None,
+    assignment: Annotated[
+        str, typer.Option(help="How the search draws it: stratified or hashed.")
+    ] = "stratified",
     label_method: Annotated[
         str, typer.Option(help="What suspects labels: confident, or cleanlab.")
     ] = "confident",
     n_neighbors: Annotated[int, typer.Option(help="Neighbours that an image is compared with.")] = 20,
     max_samples: Annotated[int, typer.Option(help="Of more images, as many are drawn.")] = 100_000,
-    random_state: Annotated[int, typer.Option(help="Seed of the draw and of the folds.")] = 0,
+    random_state: Annotated[int, typer.Option(help="Seed of the parts, of the draw and of the folds.")] = 0,
     backbone: Annotated[
         str | None, typer.Option(help="Images: what embeds them [default: efficientnet_lite0].")
     ] = None,
+    n_views: NViews = None,
+    views: Views = None,
     batch_size: BatchSize = None,
     precision: Precision = None,
     engine: Engine = None,
@@ -77,7 +91,8 @@ def audit(
 ) -> None:
     """What is wrong with the data: duplicates, leaks, suspected labels, outliers, odd images.
 
-    Several files are parts of one data set, such as train.h5 and test.h5: copies across them are leaks.
+    Several files are parts of one data set, such as train.h5 and test.h5: copies across them are leaks. One
+    file is parted as search parts it with the same --test-size, --assignment and --random-state.
     """
     from featx.audit_jobs import audit_feature_sets
     from featx.files import check_target
@@ -87,12 +102,14 @@ def audit(
     fitted = None if model is None else ModelFile.load(model)
     source = None if images is None else make_source(images)
     embedding = given(backbone=backbone) | embedding_options(
-        n_views=None, batch_size=batch_size, precision=precision, engine=engine
+        n_views=n_views, views=views, batch_size=batch_size, precision=precision, engine=engine
     )
     loaded, sources = _load(features, embedding, store, on_error)
     found = audit_feature_sets(
         loaded,
         model=fitted,
+        test_size=test_size,
+        assignment=assignment,
         images=source or sources or None,
         label_method=label_method,
         n_neighbors=n_neighbors,

@@ -10,6 +10,7 @@ import typer
 from featx.cli.options import (
     AsJson,
     Images,
+    ProjectionOption,
     Report,
     load_feature_files,
     report_options,
@@ -43,6 +44,7 @@ def compare(
     out: Annotated[Path | None, typer.Option(help="CSV file to write: where the models differ.")] = None,
     report: Report = None,
     images: Images = None,
+    projection: ProjectionOption = None,
     random_state: Annotated[int, typer.Option(help="Seed of the intervals.")] = 0,
     as_json: AsJson = False,
 ) -> None:
@@ -52,7 +54,9 @@ def compare(
     from featx.heads.persistence import ModelFile
 
     check_target(out, a, b, *features)
-    reporting = report_options(report, images, random_state, (out, a, b, *features))
+    reporting = report_options(
+        report, images, projection, random_state=random_state, inputs=(out, a, b, *features)
+    )
     models, sets = (ModelFile.load(a), ModelFile.load(b)), load_feature_files(features)
     found = compare_models((str(a), models[0]), (str(b), models[1]), sets, random_state=random_state)
     _warn(found)
@@ -84,6 +88,8 @@ def _warn(found: ModelComparison) -> None:
         say("warning: one of the models was fitted on each of these images: the figures flatter it", err=True)
     elif found.n_trained_on:
         say(f"left out {found.n_trained_on} images that a model was fitted on", err=True)
+    if found.n_excluded:
+        say(f"left out {found.n_excluded} images that a search had left out", err=True)
 
 
 def _metric_rows(found: ModelComparison) -> list[dict[str, str]]:

@@ -18,6 +18,7 @@ from featx.cli.options import (
     OnError,
     Out,
     PathColumn,
+    ProjectionOption,
     Report,
     Seed,
     Source,
@@ -53,6 +54,7 @@ def demo(
     random_state: Seed = 0,
     out: Out = None,
     report: Report = None,
+    projection: ProjectionOption = None,
     as_json: AsJson = False,
 ) -> None:
     """The main job, end to end, on 2,624 images of solar cells."""
@@ -61,7 +63,7 @@ def demo(
     from featx.search_jobs import save_search
 
     check_target(out)
-    reporting = report_options(report, None, random_state, (out,))
+    reporting = report_options(report, None, projection, random_state=random_state, inputs=(out,))
     found = run_demo(
         store=store, n_jobs=-1 if n_jobs is None else n_jobs, random_state=random_state, verbose=1
     )
@@ -98,15 +100,24 @@ def evaluate(
     ] = None,
     report: Report = None,
     images: Images = None,
+    projection: ProjectionOption = None,
+    random_state: Annotated[int, typer.Option(help="Seed of the intervals, and of the report.")] = 0,
     as_json: AsJson = False,
 ) -> None:
     """Score a model, with 95 % intervals, on images that it was not fitted on."""
     from featx.heads.persistence import ModelFile
     from featx.jobs import evaluate_model
 
-    reporting = report_options(report, images, inputs=(model, *features))
+    reporting = report_options(
+        report, images, projection, random_state=random_state, inputs=(model, *features)
+    )
     loaded, sets = ModelFile.load(model), load_feature_files(features)
-    options: Any = {"by": by or (), "manifest": manifest, "path_column": path_column}
+    options: Any = {
+        "by": by or (),
+        "manifest": manifest,
+        "path_column": path_column,
+        "random_state": random_state,
+    }
     found = evaluate_model(loaded, sets, threshold=threshold, **options)
     samples = None
     if report is not None:
@@ -117,6 +128,8 @@ def evaluate(
         say("warning: the model was fitted on all of these images: the figures flatter it", err=True)
     elif found.n_trained_on:
         say(f"left out {found.n_trained_on} samples that the model was fitted on", err=True)
+    if found.n_excluded:
+        say(f"left out {found.n_excluded} samples that the search had left out", err=True)
     if found.n_unlisted:
         say(f"{found.n_unlisted} samples are not in {manifest}: their values are missing", err=True)
     if as_json:

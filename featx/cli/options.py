@@ -60,6 +60,9 @@ Images = Annotated[
     str | None,
     typer.Option(help="The report's pictures: the images that the features are of, as extract takes them."),
 ]
+ProjectionOption = Annotated[
+    str | None, typer.Option("--projection", help="The report's map: pca, or umap [default: pca].")
+]
 Out = Annotated[Path | None, typer.Option(help="Model file to write.")]
 Inputs = Annotated[str, typer.Option(help="images; or arrays, for a .keras file that takes such.")]
 FollowLinks = Annotated[bool, typer.Option(help="Folder: open links that leave it.")]
@@ -205,13 +208,19 @@ def parse_weights(text: str) -> Any:
 
 
 def report_options(
-    report: Path | None, images: str | None, random_state: int = 0, inputs: tuple[str | Path | None, ...] = ()
+    report: Path | None,
+    images: str | None = None,
+    projection: str | None = None,
+    *,
+    random_state: int = 0,
+    inputs: tuple[str | Path | None, ...] = (),
 ) -> Any:
     """What a report is made of, checked before the work that it is to report; None where none is wanted."""
     if report is None:
-        if images is not None:
-            received, expected = f"--images {images} without --report", "a report to show them in"
-            raise SourceError(explain(received, expected, "pass --report R.html, or leave it out"))
+        for option, value in (("--images", images), ("--projection", projection)):
+            if value is not None:
+                received, expected = f"{option} {value} without --report", "a report to show it in"
+                raise SourceError(explain(received, expected, "pass --report R.html, or leave it out"))
         return None
     from featx.files import check_target
     from featx.insight.report import check_report
@@ -222,9 +231,9 @@ def report_options(
     if os.path.realpath(report) in map(os.path.realpath, others):
         received, expected = f"--report {report}", "another file than the others that are written"
         raise StoreError(explain(received, expected, "choose another name"))
-    check_report(report)
+    check_report(report, projection or "pca")
     source = None if images is None else make_source(images)
-    return ReportOptions(source, TYPED.get(), random_state, verbose=1)
+    return ReportOptions(source, TYPED.get(), random_state, verbose=1, projection=projection or "pca")
 
 
 def said_of_report(report: Path | None, samples: Any) -> dict[str, Any]:

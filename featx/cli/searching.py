@@ -19,6 +19,7 @@ from featx.cli.options import (
     OnError,
     Out,
     Precision,
+    ProjectionOption,
     Report,
     Seed,
     Store,
@@ -96,6 +97,7 @@ def search(
     out: Out = None,
     report: Report = None,
     images: Images = None,
+    projection: ProjectionOption = None,
     backbone: Annotated[
         str | None, typer.Option(help="Images: what embeds them [default: efficientnet_lite0].")
     ] = None,
@@ -121,7 +123,7 @@ def search(
     read = [*features, *map(str, exclude or [])]
     check_target(out, *read)
     check_target(journal or own_journal, *read, *([] if out is None else [out]))
-    reporting = report_options(report, images, random_state, (out, *read))
+    reporting = report_options(report, images, projection, random_state=random_state, inputs=(out, *read))
     check_choice("--class-weight", class_weight, (None, "balanced"), HeadError)
     scores = scoring or ["accuracy"]
     searcher = HeadSearch(
@@ -151,6 +153,8 @@ def search(
     options |= excluding
     result = search_features(loaded, searcher, combine=combine, test_size=test_size, **options)
     print_excluded(result.excluded)
+    for note in result.notes:
+        typer.echo(f"note: {note}", err=True)
     if out is not None:
         save_search(result, out)
         if journal is None and own_journal is not None:

@@ -3,10 +3,11 @@
 A zip archive of two members::
 
     model.json    format_version, class_names, extraction_spec, extraction_specs, metrics,
-                  training_images, versions, head_sha256
+                  training_images, excluded_images, versions, head_sha256
     head.skops    the fitted scikit-learn estimator, as skops writes it
 
-Version 1 had no ``extraction_specs``, which are those of a head on features of several kinds side by side.
+Version 1 had no ``extraction_specs``, which are those of a head on features of several kinds side by side;
+version 2 had no ``excluded_images``, which its search had left out of training and test.
 
 Opening one runs no code: skops builds scikit-learn's own classes and the few in `TRUSTED_TYPES`, and
 nothing else; a file that asks for more is refused. To change the layout, raise `FORMAT_VERSION` and keep
@@ -37,10 +38,11 @@ from featx.checks import explain
 from featx.documents import parse_json
 from featx.errors import FeatxWarning, HeadError, StoreCorruptError, StoreError, printable
 from featx.files import StrPath, atomic_write, sha256_hex
+from featx.heads.image_marks import are_among, mark_of_name, shortened
 from featx.heads.soundness import unsoundness
 from featx.reading import read_regular_file
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 
 #: Classes beyond skops's own list that a head may hold. Each was read: none does more than hold, take or
 #: compare numbers.
@@ -60,13 +62,14 @@ _FIELDS = {
     "extraction_specs": list,
     "metrics": dict,
     "training_images": list,
+    "excluded_images": list,
     "versions": dict,
 }
+# By version, the fields that it had not.
+_ADDED_SINCE = {1: ("extraction_specs", "excluded_images"), 2: ("excluded_images",)}
 _MAX_BYTES = 2 * 2**30
-# Digests of six million training images.
+# Digests of six million images.
 _MAX_MODEL_BYTES = 128 * 2**20
-# Sixteen digits tell images apart and keep the file small.
-_DIGEST_DIGITS = 16
 _FIXED_TIME = (1980, 1, 1, 0, 0, 0)
 
 
@@ -90,6 +93,10 @@ class ModelFile:
         Digests of the images that it was fitted on, so that nobody scores it on them unawares.
     versions : mapping of str to str
         Of the packages that wrote it; filled in on saving.
+    excluded_images : sequence of str, optional
+        Marks of the images that a search left out of training and test, as
+        `featx.heads.image_marks` makes them, so
+        that nobody takes them for test images.
 
     Examples
     --------
@@ -108,6 +115,7 @@ class ModelFile:
     training_images: Sequence[str] = ()
     versions: Mapping[str, str] = field(default_factory=dict)
     extraction_specs: Sequence[str] = ()
+    excluded_images: Sequence[str] = ()
 
     @property
     def specs(self) -> tuple[str, ...]:
@@ -143,7 +151,8 @@ class ModelFile:
             "extraction_spec": self.extraction_spec,
             "extraction_specs": list(self.extraction_specs),
             "metrics": dict(self.metrics),
-            "training_images": _shortened(self.training_images),
+            "training_images": shortened(self.training_images),
+            "excluded_images": shortened(self.excluded_images),
             "versions": _versions(),
             "head_sha256": sha256_hex(head),
         }
@@ -180,8 +189,33 @@ class ModelFile:
 
     def was_trained_on(self, image_sha256: Sequence[str]) -> np.ndarray:
         """Which images the head was fitted on: array of shape (n_samples,), bool; False where unknown."""
-        is_known = np.array([bool(digest) for digest in image_sha256], dtype=bool)
-        return is_known & np.isin(_shortened(image_sha256), _shortened(self.training_images))
+        return are_among(image_sha256, self.training_images)
+
+    def was_excluded(self, image_sha256: Sequence[str], sample_ids: Sequence[str]) -> np.ndarray:
+        """Which images the search left out of training and test.
+
+        Parameters
+        ----------
+        image_sha256, sample_ids : sequence of str, length n_samples
+            "" is an unknown digest.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,), bool
+
+        Examples
+        --------
+        >>> from featx.heads.image_marks import exclusion_marks
+        >>> marks = exclusion_marks(["a1", "b2"], ["1.png", "2.png"], tested={"b2"})
+        >>> model = ModelFile(None, excluded_images=marks)
+        >>> model.was_excluded(["a1", "b2", "b2"], ["moved.png", "2.png", "its copy.png"])
+        array([ True,  True, False])
+        """
+        if not len(self.excluded_images):
+            return np.zeros(len(sample_ids), bool)
+        is_named = np.isin([mark_of_name(name) for name in sample_ids], self.excluded_images)
+        either: np.ndarray = is_named | are_among(image_sha256, self.excluded_images)
+        return either
 
 
 def save_head(head: BaseEstimator, path: StrPath, **details: Any) -> None:
@@ -194,8 +228,8 @@ def save_head(head: BaseEstimator, path: StrPath, **details: Any) -> None:
     path : path-like
         Created or replaced.
     **details
-        ``class_names``, ``extraction_spec`` or ``extraction_specs``, ``metrics`` and ``training_images``,
-        as for `ModelFile`.
+        ``class_names``, ``extraction_spec`` or ``extraction_specs``, ``metrics``, ``training_images`` and
+        ``excluded_images``, as for `ModelFile`.
 
     Examples
     --------
@@ -263,18 +297,19 @@ def _read_both(file: zipfile.ZipFile, path: StrPath) -> tuple[bytes, bytes]:
 
 def _checked_model(model: Any, head: bytes, path: StrPath) -> dict[str, Any]:
     version = model.get("format_version") if isinstance(model, dict) else None
-    if version == 1:
-        model = {"extraction_specs": [], **model}
+    if version in _ADDED_SINCE:
+        model = {**{name: [] for name in _ADDED_SINCE[version]}, **model}
     elif version != FORMAT_VERSION:
         received = f"{path} of format_version {version!r:.20}"
-        raise StoreError(explain(received, f"version {FORMAT_VERSION} or 1", "save the model anew"))
+        raise StoreError(explain(received, f"version 1 to {FORMAT_VERSION}", "save the model anew"))
     for name, kind in _FIELDS.items():
         if not isinstance(model.get(name), kind):
             raise StoreCorruptError(f"{path} is damaged: its {name} cannot be used")
     if sha256_hex(head) != model.get("head_sha256"):
         raise StoreCorruptError(f"{path} is damaged: its head is not the one that was saved")
-    if not all(isinstance(spec, str) for spec in model["extraction_specs"]):
-        raise StoreCorruptError(f"{path} is damaged: its extraction_specs cannot be used")
+    for name in ("extraction_specs", "training_images", "excluded_images"):
+        if not all(isinstance(each, str) for each in model[name]):
+            raise StoreCorruptError(f"{path} is damaged: its {name} cannot be used")
     return dict(model)
 
 
@@ -318,10 +353,6 @@ def _open_head(data: bytes, path: StrPath) -> BaseEstimator:
 
 def _refused_types(head: bytes) -> list[str]:
     return sorted(set(skops.io.get_untrusted_types(data=head)) - set(TRUSTED_TYPES))
-
-
-def _shortened(digests: Sequence[str]) -> list[str]:
-    return [digest[:_DIGEST_DIGITS] for digest in digests]
 
 
 def _versions() -> dict[str, str]:

@@ -81,15 +81,31 @@ class AuditTable:
 
     @cached_property
     def part_names(self) -> list[str]:
-        """The training part first; empty where there is but one part."""
+        """The training part first; empty where all are in one part, or in none."""
         names = list(dict.fromkeys(self.parts))
-        names.sort(key=lambda name: name not in _TRAINING)
-        return names if len(names) > 1 else []
+        is_parted = len(names) > 1
+        named = sorted((name for name in names if name), key=lambda name: name not in _TRAINING)
+        return named if is_parted else []
 
     @cached_property
     def rank(self) -> np.ndarray:
-        """The place of each image's part: the training part has the first."""
-        return np.array([self.part_names.index(part) if self.part_names else 0 for part in self.parts])
+        """The place of each image's part: the training part has the first, what is in none the last."""
+        places = {name: place for place, name in enumerate(self.part_names)}
+        last = len(places)
+        return np.array([places.get(part, last) for part in self.parts])
+
+    @cached_property
+    def judged(self) -> frozenset[str]:
+        """Other parts that heads are judged by: those with labels, or all where nothing has one."""
+        others = self.part_names[1:]
+        labelled = {part for part, code in zip(self.parts, self.codes, strict=True) if code != UNLABELLED}
+        return frozenset(name for name in others if name in labelled or not labelled)
+
+    def leaked(self, indices: Iterable[int]) -> list[str]:
+        """The parts that images of one content leak across, or none: the training part, and judged ones."""
+        held = {self.parts[index] for index in indices}
+        across = [name for name in self.part_names[1:] if name in held & self.judged]
+        return [self.part_names[0], *across] if across and self.part_names[0] in held else []
 
     def label(self, index: int) -> str:
         """The class that an image is called; "" where it has no label."""

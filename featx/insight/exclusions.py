@@ -1,8 +1,10 @@
 """Which samples a search leaves out, as a CSV file says it: what an audit wrote, or a person's own list.
 
 Of the columns, ``sample_id`` is needed and ``exclude`` may be there, with a scope in each row
-(`featx.insight.findings`); without it, every sample of the list is left out everywhere. All others are for
-the reader.
+(`featx.insight.findings`); without it, every sample of the list is left out everywhere. ``kind`` and
+``part``, which an audit writes, tell of suspected labels by which part's labels they were judged: a search
+must not leave out what labels of its test part spoke against. A person's own list has neither, and is taken
+as it is. All other columns are for the reader.
 """
 
 from __future__ import annotations
@@ -12,18 +14,28 @@ import io
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from featx.checks import explain, suggest
 from featx.errors import HeadError
 from featx.files import StrPath
-from featx.insight.findings import EVERYWHERE, TRAINING, Audit
+from featx.insight.findings import EVERYWHERE, SUSPECTED_LABEL, TRAINING, Audit
 from featx.reading import read_regular_file
 from featx.tables import unmarked
 
 _MAX_BYTES = 256 * 2**20
 _SAMPLE, _SCOPE = "sample_id", "exclude"
 _SCOPES = (EVERYWHERE, TRAINING, "")
+_COLUMNS = (_SAMPLE, _SCOPE, "kind", "part")
+
+
+class _Row(NamedTuple):
+    """What a row says, as far as a search asks."""
+
+    sample_id: str
+    scope: str
+    kind: str = ""
+    part: str = ""
 
 
 @dataclass(frozen=True)
@@ -36,6 +48,11 @@ class Exclusions:
         Ids of those that are neither trained on nor scored.
     training : frozenset of str
         Ids of those that are not trained on; none of them is in ``everywhere``.
+    judging, not_judging : frozenset of str
+        Where suspected labels are to be left out: ids of the part whose labels spoke against them, and ids of
+        other parts, as far as the list names them.
+    by_all_labels : bool
+        Whether suspected labels are to be left out that any sample's label may have spoken against.
 
     Examples
     --------
@@ -47,9 +64,19 @@ class Exclusions:
 
     everywhere: frozenset[str] = frozenset()
     training: frozenset[str] = frozenset()
+    judging: frozenset[str] = frozenset()
+    not_judging: frozenset[str] = frozenset()
+    by_all_labels: bool = False
 
     def __or__(self, other: Exclusions) -> Exclusions:
-        return _exclusions(self.everywhere | other.everywhere, self.training | other.training)
+        everywhere = self.everywhere | other.everywhere
+        return Exclusions(
+            everywhere,
+            (self.training | other.training) - everywhere,
+            self.judging | other.judging,
+            self.not_judging | other.not_judging,
+            self.by_all_labels or other.by_all_labels,
+        )
 
     def __len__(self) -> int:
         return len(self.everywhere) + len(self.training)
@@ -66,7 +93,7 @@ def exclusions_of(audit: Audit) -> Exclusions:
     -------
     Exclusions
     """
-    return _of_rows((row[_SAMPLE], row[_SCOPE]) for row in audit.to_rows())
+    return _of_rows(_Row(*(row[name] for name in _COLUMNS)) for row in audit.to_rows())
 
 
 def read_exclusions(path: StrPath) -> Exclusions:
@@ -91,8 +118,9 @@ def read_exclusions(path: StrPath) -> Exclusions:
     --------
     >>> path = getfixture("tmp_path") / "audit.csv"
     >>> _ = path.write_text("sample_id,exclude\na.png,everywhere\nb.png,training\nc.png,\n")
-    >>> read_exclusions(path)
-    Exclusions(everywhere=frozenset({'a.png'}), training=frozenset({'b.png'}))
+    >>> found = read_exclusions(path)
+    >>> found.everywhere, found.training
+    (frozenset({'a.png'}), frozenset({'b.png'}))
     """
     return _of_rows(_rows_of(path, _text_of(path)))
 
@@ -152,8 +180,7 @@ def _text_of(path: StrPath) -> str:
         raise HeadError(f"{path}, line {line}: not UTF-8 text; save it as UTF-8") from error
 
 
-def _rows_of(path: StrPath, text: str) -> Iterator[tuple[str, str]]:
-    """The id and the scope in each row."""
+def _rows_of(path: StrPath, text: str) -> Iterator[_Row]:
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:
         header = next(reader, [])
@@ -169,7 +196,8 @@ def _rows_of(path: StrPath, text: str) -> Iterator[tuple[str, str]]:
                 expected = f"{EVERYWHERE}, {TRAINING} or nothing"
                 message = explain(f"{_SCOPE} {row[scope][:50]!r}", expected, "mend the line")
                 raise HeadError(f"{where}: {message}")
-            yield unmarked(row[sample]), row[scope] if scope != sample else EVERYWHERE
+            further = (unmarked(row[header.index(name)]) if name in header else "" for name in _COLUMNS[2:])
+            yield _Row(unmarked(row[sample]), row[scope] if scope != sample else EVERYWHERE, *further)
     except csv.Error as error:
         raise HeadError(f"{path}, line {reader.line_num}: {error}; mend the line") from error
 
@@ -187,15 +215,18 @@ def _columns(path: StrPath, header: list[str]) -> tuple[int, int]:
     return sample, header.index(_SCOPE) if _SCOPE in header else sample
 
 
-def _of_rows(rows: Iterable[tuple[str, str]]) -> Exclusions:
-    ids: dict[str, set[str]] = {scope: set() for scope in _SCOPES}
-    for sample_id, scope in rows:
-        # A finding about a class has a row, and no sample in it.
-        if sample_id:
-            ids[scope].add(sample_id)
-    return _exclusions(ids[EVERYWHERE], ids[TRAINING])
-
-
-def _exclusions(everywhere: Iterable[str], training: Iterable[str]) -> Exclusions:
-    out = frozenset(everywhere)
-    return Exclusions(out, frozenset(training) - out)
+def _of_rows(rows: Iterable[_Row]) -> Exclusions:
+    # A finding about a class has a row, and no sample in it.
+    found = [row for row in rows if row.sample_id]
+    everywhere = frozenset(row.sample_id for row in found if row.scope == EVERYWHERE)
+    training = frozenset(row.sample_id for row in found if row.scope == TRAINING) - everywhere
+    judging = {row.part for row in found if row.kind == SUSPECTED_LABEL and row.scope}
+    if not judging:
+        return Exclusions(everywhere, training)
+    return Exclusions(
+        everywhere,
+        training,
+        frozenset(row.sample_id for row in found if row.part and row.part in judging),
+        frozenset(row.sample_id for row in found if row.part and row.part not in judging),
+        "" in judging,
+    )

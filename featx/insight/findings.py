@@ -3,11 +3,15 @@
 The file is CSV, one row for each sample of each finding, so that people sort and edit it in whatever they
 like. Its column ``exclude`` says what a search is to leave out, and where:
 
-- ``everywhere``: a further copy of an image. It tells nothing new, and would count twice in training and in
-  the score.
-- ``training``: a suspected label, an outlier, an odd image. A head need not learn from it, but the test part
+- ``everywhere``: a further copy of an image, of the same label. It tells nothing new, and would count twice
+  in training and in the score.
+- ``training``: a suspected label, an outlier, an odd image; images nearly alike that are called differently;
+  and what is nearly a copy of an image of another part. A head need not learn from it, but the test part
   keeps it: a score on a test part that was cleaned of what is hard flatters.
-- empty: shown, not left out.
+- empty: shown, not left out. So are suspected labels outside of the training part.
+
+A training part that was cleaned of what is hard flatters too: its cross-validation scores are of what was
+left. The held-out part's are not, as long as no label of that part was asked about what to leave out.
 """
 
 from __future__ import annotations
@@ -21,6 +25,7 @@ from featx.files import StrPath, atomic_write
 from featx.tables import save_table
 
 EVERYWHERE, TRAINING = "everywhere", "training"
+SUSPECTED_LABEL = "suspected_label"
 
 
 class Kind(NamedTuple):
@@ -34,7 +39,7 @@ class Kind(NamedTuple):
 KINDS = {
     "exact_duplicate": Kind("exact duplicates", "1: the same bytes", EVERYWHERE),
     "near_duplicate": Kind("near duplicates", "1 less the chance that the nearest pair is one", EVERYWHERE),
-    "suspected_label": Kind("suspected labels", "how much likelier another class is", TRAINING),
+    SUSPECTED_LABEL: Kind("suspected labels", "how much likelier another class is", TRAINING),
     "outlier": Kind("outliers", "how far from its neighbours, in deviations of the others", TRAINING),
     "out_of_distribution": Kind("out of distribution", "how far from the training part, likewise", ""),
     "odd_image": Kind("odd images", "1", TRAINING),
@@ -59,10 +64,12 @@ class Finding:
     reason : str
         In words.
     across : tuple of str
-        Of duplicates: ``"parts"`` where they stand in several parts, so that a test part leaks, and
-        ``"labels"`` where they have several labels.
+        Of duplicates: ``"parts"`` where they stand in the training part and in another that is judged by, so
+        that this leaks, and ``"labels"`` where they have several labels.
     excluded : tuple of str
-        The samples that a search is to leave out, in the scope of the kind.
+        The samples that a search is to leave out.
+    scope : str
+        Where it is to: by default as `KINDS` says.
 
     Examples
     --------
@@ -75,6 +82,11 @@ class Finding:
     reason: str
     across: tuple[str, ...] = ()
     excluded: tuple[str, ...] = ()
+    scope: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.scope:
+            object.__setattr__(self, "scope", KINDS[self.kind].scope)
 
 
 @dataclass(frozen=True)
@@ -168,7 +180,7 @@ class Audit:
                 "score": round(finding.score, 6),
                 "across": " ".join(finding.across),
                 "reason": finding.reason,
-                "exclude": KINDS[finding.kind].scope if sample_id in excluded[number] else "",
+                "exclude": finding.scope if sample_id in excluded[number] else "",
             }
             for number, finding in enumerate(self.findings)
             for sample_id in finding.sample_ids or ("",)

@@ -111,11 +111,24 @@ class LearningCurve:
     seconds: float
 
     @property
-    def verdict(self) -> str:
-        """Whether more labels would help, or that the curve cannot tell, in words.
+    def opinion(self) -> str:
+        """Whether more labels would help, or that the curve cannot tell, in a few words.
 
         They hardly do where the interval of the gain ends below a point (0.01).
         """
+        if self.score_ci[-1][0] <= self.chance or not self.projected:
+            return "the curve cannot tell whether more labels would help"
+        twice = self.projected[0]
+        low, high = twice.gain_ci
+        if high < _LEAST_GAIN:
+            return "more labels would hardly help"
+        if low > 0:
+            return f"more labels would help{' a little' * (twice.gain < _LEAST_GAIN)}"
+        return "the curve cannot tell whether more labels would help"
+
+    @property
+    def verdict(self) -> str:
+        """The opinion, with what is expected of twice and four times the labels."""
         if self.score_ci[-1][0] <= self.chance:
             return (
                 f"the head does no better than chance ({SCORINGS[self.scoring]} {self.score[-1]:.3f}, "
@@ -125,17 +138,10 @@ class LearningCurve:
         if not self.projected:
             return f"fewer than {_FEWEST_SIZES} sizes: too few to say whether more labels would help"
         twice, *others = self.projected
-        low, high = twice.gain_ci
-        if high < _LEAST_GAIN:
-            opinion = "more labels would hardly help"
-        elif low > 0:
-            opinion = f"more labels would help{' a little' * (twice.gain < _LEAST_GAIN)}"
-        else:
-            opinion = "the curve cannot tell whether more labels would help"
         further = "".join(f"; {each.factor} times as many, {_points(each)}" for each in others)
         return (
-            f"{opinion}: doubling them to {twice.n_samples:,} is expected to change {SCORINGS[self.scoring]} "
-            f"by {_points(twice, title='points, 95 % interval ')}{further}"
+            f"{self.opinion}: doubling them to {twice.n_samples:,} is expected to change "
+            f"{SCORINGS[self.scoring]} by {_points(twice, title='points, 95 % interval ')}{further}"
         )
 
     def to_dict(self) -> dict[str, Any]:

@@ -73,6 +73,8 @@ def write_report(
     provenance: Mapping[str, Any] | None = None,
     title: str = "featx report",
     projection: str = "pca",
+    learning_head: str = "",
+    flatters: bool | None = False,
 ) -> None:
     """Write a report as one HTML file; of what is not passed, it says nothing.
 
@@ -101,6 +103,11 @@ def write_report(
     title : str, default="featx report"
     projection : {"pca", "umap"}, default="pca"
         What lays out the map; "umap" is the extra of that name.
+    learning_head : str, default=""
+        What the learning curve is of: the name of a head, "ridge" for the curve's own.
+    flatters : bool or None, default=False
+        Whether the head, or one of the two, was fitted on the samples that it is judged on; None where that
+        is not known.
 
     Raises
     ------
@@ -139,6 +146,8 @@ def write_report(
         history=history,
         provenance=provenance,
         projection=projection,
+        learning_head=learning_head,
+        flatters=flatters,
     )
     atomic_write(path, _page(parts).encode())
 

@@ -97,6 +97,8 @@ class ReportParts:
     history: Mapping[str, Sequence[float]] | None = None
     provenance: Mapping[str, Any] | None = None
     projection: str = "pca"
+    learning_head: str = ""
+    flatters: bool | None = False
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from featx.insight.curves import THRESHOLD_NOTE
 from featx.insight.markup import Child, Markup, element, escape, named
 from featx.insight.plots import calibration_svg, highlighted, precision_recall_svg, roc_svg
 from featx.insight.report_data import ReportParts, Section
-from featx.insight.report_summary import confusions
+from featx.insight.report_summary import confusions, judged_on
 from featx.insight.report_tables import (
     Cell,
     Column,
@@ -53,13 +53,9 @@ def evaluation_section(parts: ReportParts) -> Section | None:
     evaluation = parts.evaluation
     if evaluation is None:
         return None
+    samples = judged_on(evaluation.n_samples, "the head", flatters=parts.flatters)
     body = [
-        element(
-            "p",
-            f"On {count(evaluation.n_samples, 'sample')} that the head was not fitted on, "
-            "with 95\u00a0% intervals.",
-            class_="lead",
-        ),
+        element("p", f"{samples}; with 95\u00a0% intervals.", class_="lead"),
         _metrics(evaluation),
         element("h3", "Classes"),
         _per_class(evaluation),

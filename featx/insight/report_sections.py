@@ -11,7 +11,7 @@ from featx.insight.findings import KINDS, Audit, Finding
 from featx.insight.markup import Child, Markup, element, escape, named
 from featx.insight.plots import few_shot_svg, highlighted, history_svg, last_known, learning_svg, projections
 from featx.insight.report_data import ReportParts, Section
-from featx.insight.report_summary import comparison_verdict, head_name, score_name
+from featx.insight.report_summary import comparison_verdict, head_name, learning_name, score_name
 from featx.insight.report_tables import (
     NONE,
     Cell,
@@ -159,11 +159,24 @@ def learning_section(parts: ReportParts) -> Section | None:
     figures = [*_learning(parts.learning), *_few_shot(parts.few_shot)]
     if not figures:
         return None
-    verdict = getattr(parts.learning, "verdict", None)
-    lead = element("p", sentence(verdict), class_="lead") if verdict else None
-    return Section(
-        "learning", "Would more labels help?", escape([lead, element("div", figures, class_="figures")])
-    )
+    body = [*_of_learning(parts.learning, parts.learning_head), element("div", figures, class_="figures")]
+    return Section("learning", "Would more labels help?", escape(body))
+
+
+def _of_learning(curve: Any, head: str) -> Iterator[Markup]:
+    """The verdict, and what the curve is of."""
+    if curve is None:
+        return
+    yield element("p", sentence(curve.verdict), class_="lead")
+    if head:
+        parts = f"growing parts of {count(curve.n_total, 'sample')}"
+        held_out = f"a quarter that was held out, {count(curve.n_repeats, 'time')}"
+        stands_in = "; it takes seconds, and featx curve draws that of any head" if head == "ridge" else ""
+        yield element(
+            "p",
+            ["The curve is of ", learning_name(head)],
+            f", fitted on {parts} and scored on {held_out}{stands_in}.",
+        )
 
 
 def _learning(curve: Any) -> Iterator[Markup]:
@@ -199,7 +212,8 @@ def _few_shot(curve: Any) -> Iterator[Markup]:
         )
         for place, index in enumerate(highlighted(last))
     ]
-    note = f"From {curve.shots[0]:,} to {curve.shots[-1]:,} labels in each class; figures are of the most."
+    shots = f"From {curve.shots[0]:,} to {curve.shots[-1]:,} labels in each class"
+    note = f"Ridge regression. {shots}; figures are of the most."
     yield plot_figure(few_shot_svg(curve), "few-shot", "Few labels a class", note, legend=legend, note=note)
 
 

@@ -20,10 +20,10 @@ def summary(parts: ReportParts) -> Section:
     """The summary; it says only what the parts that there are can say."""
     topics = {
         "What was tried": _of_search(parts.search),
-        "How good it is": _of_evaluation(parts.evaluation),
+        "How good it is": _of_evaluation(parts.evaluation, flatters=parts.flatters),
         "What it confuses": _of_mistakes(parts.evaluation),
         "Two heads": _of_comparison(parts.comparison, parts.heads),
-        "More labels": _of_learning(parts.learning),
+        "More labels": _of_learning(parts.learning, parts.learning_head),
         "What to be wary of": _of_audit(parts.audit),
         "What is shown": _of_samples(parts.samples),
     }
@@ -65,7 +65,7 @@ def _tiles(parts: ReportParts) -> Markup | None:
             )
         )
     if parts.comparison is not None:
-        tiles += _tiles_of_comparison(parts.comparison, parts.heads)
+        tiles += _tiles_of_comparison(parts)
     if parts.audit is not None:
         n_findings = sum(finding.kind != "class_balance" for finding in parts.audit.findings)
         note = f"in {count(parts.audit.n_audited, 'sample')}"
@@ -81,15 +81,16 @@ def _tiles(parts: ReportParts) -> Markup | None:
     return element("dl", shown, class_="tiles")
 
 
-def _tiles_of_comparison(comparison: Any, heads: tuple[str, str]) -> Iterator[tuple[str, str, str]]:
-    a, b = (visible(name, 40) for name in heads)
-    accuracy = comparison.accuracy
+def _tiles_of_comparison(parts: ReportParts) -> Iterator[tuple[str, str, str]]:
+    a, b = (visible(name, 40) for name in parts.heads)
+    accuracy = parts.comparison.accuracy
     yield (
         f"{points(accuracy.difference)}\u00a0points",
         f"accuracy of {a} less that of {b}",
         span(accuracy.difference_ci, points),
     )
-    yield f"{comparison.n_samples:,}", "samples judged", "that neither was fitted on"
+    seen = {False: "that neither was fitted on", True: "that one was fitted on", None: "fitted on or not"}
+    yield f"{parts.comparison.n_samples:,}", "samples judged", seen[parts.flatters]
 
 
 # ------------------------------------------------------------------------------------ the search
@@ -163,14 +164,30 @@ def _of_next_best(candidates: list[dict[str, Any]]) -> Iterator[Markup]:
 # -------------------------------------------------------------------------------- the evaluation
 
 
-def _of_evaluation(evaluation: Any) -> Iterator[Markup]:
+def judged_on(n_samples: int, head: str, *, flatters: bool | None) -> str:
+    """On what a head is judged, and whether it was fitted on that, as the start of a sentence.
+
+    Examples
+    --------
+    >>> judged_on(40, "the head", flatters=True)
+    'On 40 samples that the head was fitted on, which flatters every figure'
+    """
+    ends = {
+        False: f" that {head} was not fitted on",
+        True: f" that {head} was fitted on, which flatters every figure",
+        None: f", of which it is not known whether {head} was fitted on them",
+    }
+    return f"On {count(n_samples, 'sample')}{ends[flatters]}"
+
+
+def _of_evaluation(evaluation: Any, *, flatters: bool | None) -> Iterator[Markup]:
     if evaluation is None:
         return
     counts = np.array(evaluation.confusion_matrix)
     majority = counts.sum(axis=1).max() / max(1, counts.sum())
     yield _sentence(
-        f"On {count(evaluation.n_samples, 'sample')} that it was not fitted on, it is right ",
-        "for ", _strong(percent(evaluation.accuracy)),
+        judged_on(evaluation.n_samples, "it", flatters=flatters),
+        ", it is right for ", _strong(percent(evaluation.accuracy)),
         f" ({_of_95(evaluation.accuracy_ci, percent)})",
         f"; always answering the most frequent class would be right for {percent(majority)}.",
     )  # fmt: skip
@@ -236,10 +253,23 @@ def comparison_verdict(comparison: Any, heads: tuple[str, str]) -> str:
     return told[:1] + sentence(told)[1:] if told.startswith((a, b)) else sentence(told)
 
 
-def _of_learning(learning: Any) -> Iterator[Markup]:
-    verdict = getattr(learning, "verdict", None)
-    if verdict:
-        yield _sentence(sentence(verdict))
+def _of_learning(learning: Any, head: str) -> Iterator[Markup]:
+    if learning is None:
+        return
+    # The figures stand in the section.
+    opinion = sentence(learning.opinion).removesuffix(".")
+    yield _sentence(
+        opinion, [", by the ", _to_learning(), " of ", learning_name(head)] if head else None, "."
+    )
+
+
+def _to_learning() -> Markup:
+    return element("a", "learning curve", href="#learning")
+
+
+def learning_name(head: str) -> Child:
+    """What a learning curve is of."""
+    return "ridge regression" if head == "ridge" else head_name(head)
 
 
 def _of_audit(audit: Audit | None) -> Iterator[Markup]:
@@ -266,4 +296,5 @@ def _of_samples(samples: ReportSamples | None) -> Iterator[Markup]:
         return
     if samples.n_total > len(samples.sample_ids):
         shown = f"{len(samples.sample_ids):,} of {samples.n_total:,}"
-        yield _sentence(f"Map, galleries and sample table show {shown} samples, drawn at random.")
+        how = "; the notes say how they were drawn" if samples.notes else ""
+        yield _sentence(f"Map, galleries and sample table show {shown} samples{how}.")

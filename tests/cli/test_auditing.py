@@ -89,6 +89,8 @@ class TestAudit:
             (["f.h5", "--images", "absent"], "absent"),
             (["f.h5", "--label-method", "guess"], "one of 'confident', 'cleanlab'"),
             (["f.h5", "--max-samples", 0], "max_samples=0"),
+            (["f.h5", "--test-size", 1], "test_size=1"),
+            (["f.h5", "--assignment", "drawn"], "assignment"),
             (["f.h5", "--out", "f.h5"], "which is read from"),
             (["f.h5", "images"], "audit them one at a time"),
         ],
@@ -111,7 +113,26 @@ class TestExclude:
         assert found["excluded"]["n_training"] >= 1
         result = featx(*search, "--exclude", "a.csv")
         assert "excluded: 1 samples everywhere" in result.stderr
-        assert featx.json(*search)["excluded"] is None
+        plain = featx.json(*search)
+        assert (plain["excluded"], plain["notes"]) == (None, [])
+        assert found["notes"][0].startswith("Cross-validation scores are of the training part without")
+        assert f"note: {found['notes'][0]}" in result.stderr
+        assert "samples that the search had left out" in featx("evaluate", "m.featx", "f.h5").stderr
+        n_tested = featx.json("evaluate", "m.featx", "f.h5")["n_samples"]
+        assert n_tested == found["test"]["n_samples"]
+
+    def test_an_audit_of_other_parts_is_refused(self, featx, tmp_path):
+        X = np.random.default_rng(0).normal(size=(120, 4)).astype(np.float32)
+        X[:, 0] += np.arange(120) % 2
+        FeatureSet(X, np.arange(120) % 2, class_names=["dark", "light"]).save(tmp_path / "f.h5")
+        search = ["search", "f.h5", "--head", "logistic_regression", "--cv", 3, "--exclude", "a.csv"]
+        parts = ["--test-size", 0.4, "--assignment", "hashed", "--random-state", 3]
+        featx("audit", "f.h5", *parts, "--out", "a.csv")
+        assert featx.json(*search, *parts)["excluded"]["n_training"] > 3
+        assert "run featx audit on this file with the same" in featx.fails(*search)
+        featx("audit", "f.h5", "--test-size", 0, "--out", "a.csv")
+        assert "all labels were asked about" in featx.fails(*search)
+        assert featx.json(*search, "--test-size", 0)["test"] is None
 
     def test_a_list_of_ones_own(self, featx, feature_file, tmp_path):
         (tmp_path / "mine.csv").write_text("sample_id\ndark/00-000.jpg\nnobody.png\n")

@@ -1,5 +1,7 @@
 """The option --report of several commands: what the file is of, and what is refused before any work."""
 
+import sys
+
 import pytest
 
 from tests.conftest import TINY
@@ -52,6 +54,29 @@ class TestReport:
             assert n_pictures(tmp_path / name) >= 1
         assert "other.featx" in text_of(tmp_path / "c.html")
 
+    @pytest.mark.parametrize("command", ["search", "evaluate", "compare"])
+    def test_the_map_is_chosen(self, command, featx, model_file, feature_file, tmp_path, monkeypatch):
+        inputs = {
+            "search": [feature_file, *HEAD],
+            "evaluate": [model_file, feature_file],
+            "compare": [model_file, model_file, feature_file],
+        }[command]
+        featx(command, *inputs, "--report", "r.html", "--projection", "pca")
+        assert "Principal components" in text_of(tmp_path / "r.html")
+        monkeypatch.setitem(sys.modules, "umap", None)
+        monkeypatch.setattr("featx.cli.options.load_feature_files", lambda *_: pytest.fail("it read them"))
+        message = featx.fails(command, *inputs, "--report", "again.html", "--projection", "umap")
+        assert "pip install" in message
+        assert "umap" in message
+        assert not (tmp_path / "again.html").exists()
+
+    def test_the_seed_of_an_evaluation_is_that_of_its_intervals(self, featx, model_file, feature_file):
+        def interval(seed):
+            found = featx.json("evaluate", model_file, feature_file, "--random-state", seed)
+            return found["log_loss_ci"]
+
+        assert interval(1) == interval(1) != interval(2)
+
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
@@ -60,6 +85,8 @@ class TestReport:
             (["--report", "images/dark/00-000.jpg", "--images", "images"], "which is read from"),
             (["--report", "m.featx", "--out", "m.featx"], "another file than the others that are written"),
             (["--images", "images"], "--images images without --report"),
+            (["--projection", "umap"], "--projection umap without --report"),
+            (["--report", "r.html", "--projection", "tsne"], "expected one of 'pca', 'umap'"),
             (["--report", "r.html", "--images", "gone"], "no such file or folder"),
         ],
     )

@@ -63,6 +63,7 @@ def model_file(head, extra=(), **fields):
         "extraction_specs": [],
         "metrics": {},
         "training_images": [],
+        "excluded_images": [],
         "versions": {"scikit-learn": sklearn.__version__},
         "head_sha256": sha256_hex(head),
     } | fields
@@ -209,13 +210,22 @@ HOSTILE = {
     "no bytes for a head": lambda: model_file(b""),
     "newer format": lambda: model_file(head_bytes(), format_version=FORMAT_VERSION + 1),
     "specs of no kind": lambda: model_file(head_bytes(), extraction_specs=[1]),
+    "training images of no kind": lambda: model_file(head_bytes(), training_images=[1]),
+    "excluded images of no kind": lambda: model_file(head_bytes(), excluded_images=[{}]),
     "no format": lambda: model_file(head_bytes(), format_version=None),
     "format in words": lambda: model_file(head_bytes(), format_version="\x1b[2J" * 1000),
     "other checksum": lambda: model_file(head_bytes(), head_sha256="0" * 64),
     "no checksum": lambda: model_file(head_bytes(), head_sha256=None),
     **{
         f"{name} of another kind": partial(lambda name: model_file(head_bytes(), **{name: 3}), name)
-        for name in ("class_names", "extraction_spec", "metrics", "training_images", "versions")
+        for name in (
+            "class_names",
+            "extraction_spec",
+            "metrics",
+            "training_images",
+            "excluded_images",
+            "versions",
+        )
     },
     "lying bomb": lying_bomb,
     "lying bomb in a head": lying_bomb_in_a_head,

@@ -31,6 +31,7 @@ from featx import (
     save_head,
 )
 from featx.files import sha256_hex
+from featx.heads.image_marks import exclusion_marks
 from featx.heads.persistence import FORMAT_VERSION
 from featx.heads.search import HeadSearch
 from featx.heads.spaces import resolve_heads
@@ -138,6 +139,28 @@ def test_a_file_of_version_1_is_read(path, tmp_path):
     loaded = ModelFile.load(old)
     assert loaded.specs == (loaded.extraction_spec,) == (ModelFile.load(path).extraction_spec,)
     assert_same_answers(loaded.head, small_head(), digits(n_classes=2)[0][:, 20:24])
+
+
+def test_a_file_of_version_2_is_read(path, tmp_path):
+    with zipfile.ZipFile(path) as file:
+        model, head = json.loads(file.read("model.json")), file.read("head.skops")
+    del model["excluded_images"]
+    model["format_version"] = 2
+    old = tmp_path / "old.featx"
+    old.write_bytes(packed([("model.json", json.dumps(model)), ("head.skops", head)]))
+    loaded = ModelFile.load(old)
+    assert loaded.excluded_images == []
+    assert not loaded.was_excluded([DIGEST], ["a.png"]).any()
+
+
+def test_excluded_images_survive_and_those_of_which_a_copy_was_tested_are_told_by_name(tmp_path):
+    other = sha256_hex(b"another image")
+    marks = exclusion_marks([DIGEST, other, ""], ["a.png", "b \udce9.png", "c.png"], tested={other})
+    save_head(small_head(), tmp_path / "m.featx", excluded_images=marks)
+    model = ModelFile.load(tmp_path / "m.featx")
+    digests, names = [DIGEST, other, other, "", ""], ["moved.png", "b \\udce9.png", "e.png", "c.png", "a.png"]
+    assert model.was_excluded(digests, names).tolist() == [True, True, False, True, False]
+    assert model.was_excluded([], []).shape == (0,)
 
 
 @pytest.mark.parametrize("n_classes", [2, 4], ids=["binary", "multi-class"])

@@ -81,6 +81,40 @@ class TestParts:
         assert "in training and test: a leak" in leak.reason
         assert (audit.parts["600"], audit.parts["0"]) == ("training", "test")
 
+    def test_labels_of_the_training_part_are_judged_by_that_part_alone(self):
+        features = planted()
+        parts = np.array(["training"] * 450 + ["test"] * 159)
+        found = audit_features(features, parts=parts).of("suspected_label")
+        ours = [each for each in found if int(each.sample_ids[0]) < 450]
+        assert len(ours) >= 8
+        assert all(each.excluded == each.sample_ids for each in ours)
+        assert all(not each.excluded for each in found if each not in ours)
+        random = np.random.default_rng(0)
+        features.y[parts == "test"] = random.integers(0, 10, 159)
+        again = audit_features(features, parts=parts).of("suspected_label")
+        assert [each for each in again if int(each.sample_ids[0]) < 450] == ours
+        assert len(again) > len(found)
+
+    def test_near_copies_across_parts_leave_the_training_part(self):
+        audit = audit_features(planted(), parts=["training"] * 600 + ["test"] * 9)
+        leak = next(each for each in audit.of("near_duplicate") if "603" in each.sample_ids)
+        assert (leak.sample_ids, leak.across) == (("3", "603"), ("parts",))
+        assert (leak.excluded, leak.scope) == (("3",), "training")
+        rows = [row for row in audit.to_rows() if row["reason"] == leak.reason]
+        assert [row["exclude"] for row in rows] == ["training", ""]
+
+    def test_what_is_in_no_part_or_unlabelled_leaks_nothing(self):
+        features = planted()
+        parts = np.array(["training"] * 500 + ["test"] * 100 + [""] * 9)
+        found = audit_features(features, parts=parts)
+        assert not any("parts" in each.across for each in found.of("exact_duplicate"))
+        assert all(found.parts[each.sample_ids[0]] for each in found.of("out_of_distribution"))
+        parts[600:] = "unlabelled"
+        features.y[600:] = -1
+        found = audit_features(features, parts=parts)
+        assert not any("parts" in each.across for each in found.findings)
+        assert {each.sample_ids[0] for each in found.of("out_of_distribution")} >= {"606", "607", "608"}
+
     def test_what_is_unlike_the_training_part(self):
         parts = ["training"] * 600 + ["new"] * 9
         audit = audit_features(planted(), parts=parts)
@@ -121,6 +155,14 @@ class TestCopies:
         assert finding.across == ("labels",)
         assert finding.excluded == finding.sample_ids == ("0", "1", "2")
         assert "called '<cat>' and 'dog'" in finding.reason
+
+    def test_near_copies_with_several_labels_leave_the_training_part_alone(self):
+        features = planted()
+        features.y[603] = (features.y[3] + 1) % 10
+        near = {each.sample_ids: each for each in audit_features(features).of("near_duplicate")}
+        conflict, agreed = near["3", "603"], near["4", "604"]
+        assert (conflict.excluded, conflict.scope) == (("3", "603"), "training")
+        assert (agreed.excluded, agreed.scope) == (("604",), "everywhere")
 
     def test_a_copy_neither_hides_an_outlier_nor_vouches_for_its_label(self):
         plain = digits(400)

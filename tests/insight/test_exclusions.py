@@ -19,8 +19,23 @@ class TestRead:
     def test_an_audit_and_its_file_say_the_same(self, tmp_path):
         audit = audit_of(COPIES, SUSPECT, SMALL)
         audit.save_csv(tmp_path / "x.csv")
-        expected = Exclusions(frozenset({"b"}), frozenset({"c"}))
-        assert read_exclusions(tmp_path / "x.csv") == exclusions_of(audit) == expected
+        found = exclusions_of(audit)
+        assert read_exclusions(tmp_path / "x.csv") == found
+        assert (found.everywhere, found.training) == (frozenset({"b"}), frozenset({"c"}))
+
+    def test_by_which_parts_labels_others_were_judged(self, tmp_path):
+        header = "sample_id,exclude,kind,part\n"
+        suspect = "a,training,suspected_label,train\n"
+        others = "b,,suspected_label,test\nc,training,outlier,train\nd,training,outlier,test\n"
+        others += ",,class_balance,\n"
+        found = read_exclusions(written(tmp_path, header + suspect + others))
+        assert (found.judging, found.not_judging) == (frozenset("ac"), frozenset("bd"))
+        assert not found.by_all_labels
+        assert not read_exclusions(written(tmp_path, header + others)).judging
+        unparted = read_exclusions(written(tmp_path, header + "a,training,suspected_label,\n"))
+        assert unparted.by_all_labels
+        assert (unparted | found).judging == found.judging
+        assert (found | unparted).by_all_labels
 
     def test_a_list_of_ids_is_left_out_everywhere(self, tmp_path):
         found = read_exclusions(written(tmp_path, "sample_id\na\nb\n\n"))
@@ -73,6 +88,6 @@ class TestRead:
 def test_several_are_one(tmp_path):
     path = written(tmp_path, "sample_id\na\n")
     found = as_exclusions([path, audit_of(SUSPECT), Exclusions(training=frozenset("a"))])
-    assert found == Exclusions(frozenset("a"), frozenset("c"))
+    assert (found.everywhere, found.training) == (frozenset("a"), frozenset("c"))
     with pytest.raises(HeadError, match="exclude of type int"):
         as_exclusions(3)

@@ -98,13 +98,26 @@ def test_many_findings_are_cut_by_kind():
 def test_curves_of_learning_say_what_they_expect():
     curve = SimpleNamespace(
         scoring="balanced_accuracy", n_samples=(10, 20), score=(0.5, 0.6), score_ci=((0.4, 0.6), (0.5, 0.7)),
-        projected=(), verdict="too few sizes",
+        projected=(), verdict="too few sizes", n_total=30, n_repeats=4,
     )  # fmt: skip
     page = page_of(learning_section, learning=curve)
     assert "Too few sizes." in page.text
     assert "balanced accuracy of 20 samples 0.600 (0.500 to 0.700)" in page.text
     curve.projected = (SimpleNamespace(n_samples=40, score=0.65, score_ci=(0.5, 0.8)),)
     assert "expected of 40 0.650 (0.500 to 0.800)" in page_of(learning_section, learning=curve).text
+
+
+def test_a_learning_curve_says_which_head_it_is_of():
+    curve = SimpleNamespace(
+        scoring="accuracy", n_samples=(10, 20), score=(0.5, 0.6), score_ci=((0.4, 0.6), (0.5, 0.7)),
+        projected=(), verdict="too few sizes", n_total=200, n_repeats=10,
+    )  # fmt: skip
+    for name in ("knn", "ridge"):
+        text = page_of(learning_section, learning=curve, learning_head=name).text
+        shown = "ridge regression" if name == "ridge" else f"{name} "
+        assert f"The curve is of {shown}, fitted on growing parts of 200 samples and scored on" in text
+        assert "a quarter that was held out, 10 times" in text
+    assert "The curve is of" not in page_of(learning_section, learning=curve).text
 
 
 def test_few_shots_without_a_last_value():

@@ -88,5 +88,26 @@ def test_samples_that_were_drawn_are_said_to_be():
     assert "drawn" not in said(samples=make_samples())
 
 
+def test_what_the_head_was_fitted_on_is_not_called_new_to_it():
+    evaluation = digits_evaluation()
+    assert "samples that it was not fitted on, it is right" in said(evaluation=evaluation)
+    for flatters, expected in (
+        (True, "samples that it was fitted on, which flatters every figure, it is right"),
+        (None, "samples, of which it is not known whether it was fitted on them, it is right"),
+    ):
+        text = said(evaluation=evaluation, flatters=flatters)
+        assert expected in text
+        assert "not fitted on" not in text
+
+
+def test_more_labels_in_a_few_words_and_by_which_head():
+    curve = SimpleNamespace(opinion="more labels would help", verdict="more labels would help: and so on")
+    assert "More labels would help, by the learning curve of knn ." in said(
+        learning=curve, learning_head="knn"
+    )
+    assert "by the learning curve of ridge regression." in said(learning=curve, learning_head="ridge")
+    assert "and so on" not in said(learning=curve)
+
+
 def test_nothing_at_all():
     assert said() == "Nothing was evaluated, searched or audited: there is nothing to report."
