@@ -7,8 +7,6 @@ together.
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -20,11 +18,12 @@ from featx.errors import HeadError
 from featx.features.alignment import align_features
 from featx.features.combination import Combination, combine_features
 from featx.features.feature_set import FeatureSet
-from featx.files import StrPath, atomic_write
+from featx.files import StrPath
 from featx.heads.persistence import ModelFile
 from featx.insight.answers import Answers, answers_of
 from featx.insight.comparison import Comparison, compare_answers
 from featx.model_inputs import as_head_classes, as_head_takes, judging_samples
+from featx.tables import save_table
 from featx.views import ViewGroups, group_views
 
 
@@ -102,16 +101,13 @@ class ModelComparison:
         path : path-like
             Created or replaced; it appears complete or not at all.
         """
-        text = io.StringIO(newline="")
-        writer = csv.DictWriter(text, list(DifferingSample.__dataclass_fields__))
-        writer.writeheader()
+        rows = []
         for sample in self.differing:
             row = asdict(sample)
-            shares = {name: row[name] for name in ("probability_a", "probability_b")}
-            rounded = {name: "" if share is None else f"{share:.6f}" for name, share in shares.items()}
-            writer.writerow(row | rounded)
-        # An undecodable byte of a file name becomes an escape, as in the feature file.
-        atomic_write(path, text.getvalue().encode("utf-8", "backslashreplace"))
+            for name in ("probability_a", "probability_b"):
+                row[name] = "" if row[name] is None else f"{row[name]:.6f}"
+            rows.append(row.values())
+        save_table(path, list(DifferingSample.__dataclass_fields__), rows)
 
 
 def compare_models(

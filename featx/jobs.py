@@ -6,8 +6,6 @@ a script does with `featx.extract`, `featx.evaluate` and `featx.ModelFile`.
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -25,12 +23,13 @@ from featx.features.combination import combine_features
 from featx.features.failures import Failure
 from featx.features.feature_set import FeatureSet
 from featx.features.report import ExtractionReport
-from featx.files import StrPath, atomic_write
+from featx.files import StrPath
 from featx.heads.persistence import ModelFile
 from featx.images.base import ImageSource
 from featx.images.manifests import manifest_columns
 from featx.insight.evaluation import Evaluation, evaluate
 from featx.model_inputs import as_head_classes, as_head_takes, judging_samples
+from featx.tables import save_table
 
 
 @dataclass(frozen=True)
@@ -235,16 +234,20 @@ class Predictions:
         path : path-like
             Created or replaced; it appears complete or not at all.
         """
-        text = io.StringIO(newline="")
-        writer = csv.writer(text)
         names = [f"probability_{name}" for name in self.class_names]
-        writer.writerow(["sample_id", "label", "probability", *names, "error"])
-        rows = zip(self.sample_ids, self.labels, self.probabilities, self.errors, strict=True)
-        for sample_id, label, row, error in rows:
-            cells = ["" if np.isnan(value) else f"{value:.6f}" for value in [row.max(), *row]]
-            writer.writerow([sample_id, "" if label is None else label, *cells, error])
-        # An undecodable byte of a file name becomes an escape, as in the feature file.
-        atomic_write(path, text.getvalue().encode("utf-8", "backslashreplace"))
+        cells = (
+            ["" if np.isnan(value) else f"{value:.6f}" for value in [row.max(), *row]]
+            for row in self.probabilities
+        )
+        rows = zip(self.sample_ids, self.labels, cells, self.errors, strict=True)
+        save_table(
+            path,
+            ["sample_id", "label", "probability", *names, "error"],
+            (
+                [sample_id, "" if label is None else label, *row, error]
+                for sample_id, label, row, error in rows
+            ),
+        )
 
 
 def predict_images(

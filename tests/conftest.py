@@ -57,6 +57,17 @@ def write_class_folder(root: Path, n_images: int = 12, seed: int = 0) -> Path:
     return root
 
 
+def write_recompressed(folder: Path, n_images: int = 30) -> tuple[str, str]:
+    """Images of coloured patches, and a copy of the last as a JPEG; the names of copy and original."""
+    random = np.random.default_rng(3)
+    for number in range(n_images):
+        patches = random.integers(0, 256, (6, 6, 3), np.uint8)
+        image = Image.fromarray(patches).resize((48, 48), Image.Resampling.BICUBIC)
+        image.save(folder / f"patches {number}.png")
+    image.save(folder / "again.jpg", quality=60)
+    return f"{folder.name}/again.jpg", f"{folder.name}/patches {n_images - 1}.png"
+
+
 @pytest.fixture
 def images() -> np.ndarray:
     """Twelve images."""

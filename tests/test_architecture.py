@@ -35,6 +35,7 @@ FOUNDATION = {
     "hdf5_process",
     "progress",
     "reading",
+    "tables",
     "views",
 }
 STAGES = {

@@ -10,7 +10,7 @@ from featx import FeatureExtractor, FeatureSet, HeadSearch, ModelFile, as_source
 from featx.audit_jobs import audit_feature_sets
 from featx.errors import HeadError, StoreMismatchError
 from featx.search_jobs import save_search, search_features
-from tests.conftest import TINY, make_images, write_class_folder
+from tests.conftest import TINY, make_images, write_class_folder, write_recompressed
 
 
 @pytest.fixture
@@ -123,15 +123,9 @@ class TestImages:
 
     def test_a_copy_that_was_compressed_again_is_seen(self, tmp_path, embedded):
         root, _ = embedded("images")
-        random = np.random.default_rng(3)
-        for number in range(30):
-            patches = random.integers(0, 256, (6, 6, 3), np.uint8)
-            image = Image.fromarray(patches).resize((48, 48), Image.Resampling.BICUBIC)
-            image.save(root / "dark" / f"patches {number}.png")
-        image.save(root / "dark" / "again.jpg", quality=60)
+        copies = write_recompressed(root / "dark")
         features = extract(root, FeatureExtractor(TINY), store=tmp_path / "cache")
         audit = audit_feature_sets(features, images=as_source(root))
-        copies = ("dark/again.jpg", "dark/patches 29.png")
         assert copies in [finding.sample_ids for finding in audit.of("near_duplicate")]
 
     def test_images_that_are_gone_or_others_are_notes(self, tmp_path, embedded):

@@ -19,7 +19,7 @@ from featx.report_jobs import (
     write_search_report,
 )
 from featx.search_jobs import save_search, search_features
-from tests.conftest import write_class_folder
+from tests.conftest import write_class_folder, write_recompressed
 
 
 @pytest.fixture(scope="module")
@@ -59,17 +59,12 @@ def test_a_search_is_reported_with_its_pictures_and_its_provenance(searched, tmp
 
 def test_the_audit_sees_the_images_where_they_are_at_hand(tmp_path):
     folder = write_class_folder(tmp_path / "images", 40)
-    random = np.random.default_rng(3)
-    for number in range(30):
-        patches = random.integers(0, 256, (6, 6, 3), np.uint8)
-        image = Image.fromarray(patches).resize((48, 48), Image.Resampling.BICUBIC)
-        image.save(folder / "dark" / f"patches {number}.png")
-    image.save(folder / "dark" / "again.jpg", quality=60)
+    copies = write_recompressed(folder / "dark")
     Image.new("RGB", (20, 24), (9, 9, 9)).save(folder / "dark" / "blank.png")
     features = extract(as_source(folder), FeatureExtractor("tiny"), store=tmp_path / "store")
     result = search_features(features, HeadSearch("logistic_regression", cv=3, n_jobs=1))
-    copies = {name: [] for name in (True, False)}
-    for with_images, names in copies.items():
+    told = {True: [], False: []}
+    for with_images, names in told.items():
         options = ReportOptions(folder if with_images else None)
         write_search_report(tmp_path / "r.html", result, options)
         data = data_of(tmp_path / "r.html")
@@ -77,9 +72,9 @@ def test_the_audit_sees_the_images_where_they_are_at_hand(tmp_path):
             data["ids"][int(row)]: {data["kinds"][kind] for kind, _ in found}
             for row, found in data["found"].items()
         }
-        names += [name for name in ("dark/again.jpg", "dark/patches 29.png") if kinds.get(name)]
+        names += [name for name in copies if kinds.get(name)]
         assert ("odd images" in kinds.get("dark/blank.png", ())) == with_images
-    assert copies == {True: ["dark/again.jpg", "dark/patches 29.png"], False: []}
+    assert told == {True: list(copies), False: []}
 
 
 def test_the_same_work_gives_the_same_report(searched, tmp_path):

@@ -303,8 +303,8 @@ def test_candidates_have_intervals_and_are_compared_with_the_best():
     assert rows[0]["score_ci"] == fold_interval(scores[best], result.search.test_train_ratio_)
     assert rows[0]["score_ci"][0] < result.search.best_score_ < rows[0]["score_ci"][1]
     assert rows[0]["p_value"] == 1
-    expected = fold_p_values(scores, best, result.search.test_train_ratio_)
-    assert sorted(row["p_value"] for row in rows) == pytest.approx(sorted(expected))
+    expected = fold_p_values(scores, best, result.search.test_train_ratio_, result.search.n_scored_)
+    assert sorted(row["p_value_alone"] for row in rows) == pytest.approx(sorted(expected))
     found = json.loads(json.dumps(result.to_dict(), default=str))
     assert found["cv_score_ci"] == list(rows[0]["score_ci"])
 

@@ -22,8 +22,7 @@ from featx.cli.options import (
     make_source,
     refuse_embedding,
 )
-from featx.cli.printing import print_extraction, print_json, print_rows
-from featx.errors import printable
+from featx.cli.printing import print_extraction, print_json, print_rows, say
 
 if TYPE_CHECKING:
     from featx.features.feature_set import FeatureSet
@@ -128,7 +127,7 @@ def audit(
             print_extraction(each.report, each.difference)
     _print_audit(found)
     if out is not None:
-        typer.echo(f"wrote {out}")
+        say(f"wrote {out}")
 
 
 def _load(
@@ -160,24 +159,24 @@ def _print_audit(found: Audit) -> None:
     from featx.insight.findings import EVERYWHERE, TRAINING
 
     share = "" if found.n_audited == found.n_samples else f", {found.n_audited:,} of them drawn"
-    typer.echo(f"{found.n_samples:,} images audited in {found.seconds:.1f} s{share}")
+    say(f"{found.n_samples:,} images audited in {found.seconds:.1f} s{share}")
     counts = found.counts()
     for kind, (one, several) in _WORDS.items():
         leaks = sum("parts" in each.across for each in found.of(kind))
         conflicts = sum("labels" in each.across for each in found.of(kind))
         more = [f"{leaks:,} across parts"] * bool(leaks) + [f"{conflicts:,} across labels"] * bool(conflicts)
         of_these = f", {' and '.join(more)}" if more else ""
-        typer.echo(f"{counts[kind]:>7,} {one if counts[kind] == 1 else several}{of_these}")
+        say(f"{counts[kind]:>7,} {one if counts[kind] == 1 else several}{of_these}")
     rows = [_row(each) for kind in _WORDS for each in found.of(kind)[:_MAX_OF_A_KIND]]
     if rows:
         print_rows(rows, title=f"The first {_MAX_OF_A_KIND} of each kind")
     for note in found.notes:
-        typer.echo(f"note: {printable(note)}", err=True)
+        say(f"note: {note}", err=True)
     excluded = exclusions_of(found)
     if len(excluded):
         untrained = f"{len(excluded.training):,} more of the {TRAINING} part"
         shares = f"{len(excluded.everywhere):,} {EVERYWHERE}, {untrained}"
-        typer.echo(f"left out by search --exclude with the CSV of --out: {shares}")
+        say(f"left out by search --exclude with the CSV of --out: {shares}")
 
 
 def _row(finding: Finding) -> dict[str, str]:

@@ -16,8 +16,7 @@ from featx.cli.options import (
     said_of_report,
     tell_of_report,
 )
-from featx.cli.printing import print_json, print_rows
-from featx.errors import printable
+from featx.cli.printing import print_json, print_rows, say
 
 if TYPE_CHECKING:
     from featx.comparison_jobs import ModelComparison
@@ -67,7 +66,7 @@ def compare(
     if as_json:
         print_json({**found.to_dict(), "path": out, **said_of_report(report, samples)})
         return
-    typer.echo(printable(found.verdict))
+    say(found.verdict)
     print_rows(_metric_rows(found), title=f"{found.comparison.n_samples:,} images, 95 % paired intervals")
     print_rows(_count_rows(found))
     _print_differing(found, out)
@@ -77,18 +76,16 @@ def compare(
 
 def _warn(found: ModelComparison) -> None:
     for name in found.unknown:
-        typer.echo(
-            f"warning: {printable(name)} does not say what it was fitted on: the figures may flatter it",
+        say(
+            f"warning: {name} does not say what it was fitted on: the figures may flatter it",
             err=True,
         )
     if found.flatters:
-        typer.echo(
-            "warning: one of the models was fitted on each of these images: the figures flatter it", err=True
-        )
+        say("warning: one of the models was fitted on each of these images: the figures flatter it", err=True)
     elif found.n_trained_on:
-        typer.echo(f"left out {found.n_trained_on} images that a model was fitted on", err=True)
+        say(f"left out {found.n_trained_on} images that a model was fitted on", err=True)
     if found.n_excluded:
-        typer.echo(f"left out {found.n_excluded} images that a search had left out", err=True)
+        say(f"left out {found.n_excluded} images that a search had left out", err=True)
 
 
 def _metric_rows(found: ModelComparison) -> list[dict[str, str]]:
@@ -96,8 +93,10 @@ def _metric_rows(found: ModelComparison) -> list[dict[str, str]]:
     for title, name in _METRICS.items():
         metric = getattr(found.comparison, name)
         if metric is not None:
-            low, high = metric.difference_ci
-            difference = f"{metric.difference:+.4f} [{low:+.4f}, {high:+.4f}]"
+            difference = f"{metric.difference:+.4f}"
+            if metric.difference_ci is not None:
+                low, high = metric.difference_ci
+                difference += f" [{low:+.4f}, {high:+.4f}]"
             values = {f"first: {found.a}": f"{metric.a:.4f}", f"second: {found.b}": f"{metric.b:.4f}"}
             rows.append({"": title, **values, "first less second": difference})
     return rows
@@ -116,10 +115,10 @@ def _count_rows(found: ModelComparison) -> list[dict[str, str | int]]:
 def _print_differing(found: ModelComparison, out: Path | None) -> None:
     n_differing = len(found.differing)
     if not n_differing:
-        typer.echo("the models answer all images alike")
+        say("the models answer all images alike")
         return
     if out is not None:
-        typer.echo(f"wrote {out}: {n_differing} images that they take for different classes")
+        say(f"wrote {out}: {n_differing} images that they take for different classes")
         return
     rows = [
         {

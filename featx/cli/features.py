@@ -30,7 +30,7 @@ from featx.cli.options import (
     parse_size,
     parse_weights,
 )
-from featx.cli.printing import print_extraction, print_json, print_rows
+from featx.cli.printing import print_extraction, print_json, print_rows, say
 
 store_app = typer.Typer(no_args_is_help=True, help="Look at the cache and tidy it up.")
 
@@ -183,11 +183,11 @@ def extract(
     print_extraction(features.report, difference)
     if (features.y == UNLABELLED).all():
         where = LABELS_COME_FROM if inputs == "images" else "they come from an array 'labels' beside 'values'"
-        typer.echo(f"no labels in {source}: {where}", err=True)
+        say(f"no labels in {source}: {where}", err=True)
     if ignored := ignored_files(images):
-        typer.echo(f"{len(ignored)} files are not named as images and were left alone", err=True)
+        say(f"{len(ignored)} files are not named as images and were left alone", err=True)
     if out is not None:
-        typer.echo(f"wrote {out}")
+        say(f"wrote {out}")
 
 
 def ignored_files(source: Any) -> list[str]:
@@ -245,12 +245,12 @@ def store_verify(*, store: Store = Path("cache"), as_json: AsJson = False) -> No
     checks = FeatureStore(store).verify(verbose=1)
     print_rows([dataclasses.asdict(check) for check in checks], as_json=as_json)
     if n_aside := sum(check.n_aside for check in checks):
-        typer.echo(f"{n_aside:,} files were set aside earlier: featx store prune deletes them", err=True)
+        say(f"{n_aside:,} files were set aside earlier: featx store prune deletes them", err=True)
     if not any(check.damaged for check in checks):
         return
     n_lost = sum(check.n_lost for check in checks)
     what = f"{n_lost:,} rows are to be computed anew: run the same featx extract again"
-    typer.echo(what if n_lost else "no row is lost: what is missing is made anew as it is needed", err=True)
+    say(what if n_lost else "no row is lost: what is missing is made anew as it is needed", err=True)
     raise typer.Exit(1)
 
 

@@ -41,6 +41,7 @@ from featx.cli.printing import (
     print_rows,
     print_subgroups,
     print_thresholds,
+    say,
 )
 from featx.errors import ConversionError
 
@@ -76,7 +77,7 @@ def demo(
         parts = {"held-out quarter": found.result.test, **found.by_type}
         print_evaluations(f"Best head: {found.result.search.best_head_}", parts, PUBLISHED)
     if out is not None:
-        typer.echo(f"wrote {out}")
+        say(f"wrote {out}")
     if report is not None:
         tell_of_report(report, samples)
 
@@ -113,13 +114,13 @@ def evaluate(
 
         samples = write_evaluation_report(report, loaded, sets, found, reporting)
     if found.flatters:
-        typer.echo("warning: the model was fitted on all of these images: the figures flatter it", err=True)
+        say("warning: the model was fitted on all of these images: the figures flatter it", err=True)
     elif found.n_trained_on:
-        typer.echo(f"left out {found.n_trained_on} samples that the model was fitted on", err=True)
+        say(f"left out {found.n_trained_on} samples that the model was fitted on", err=True)
     if found.n_excluded:
-        typer.echo(f"left out {found.n_excluded} samples that the search had left out", err=True)
+        say(f"left out {found.n_excluded} samples that the search had left out", err=True)
     if found.n_unlisted:
-        typer.echo(f"{found.n_unlisted} samples are not in {manifest}: their values are missing", err=True)
+        say(f"{found.n_unlisted} samples are not in {manifest}: their values are missing", err=True)
     if as_json:
         print_json({**found.to_dict(), **said_of_report(report, samples)})
         return
@@ -189,7 +190,7 @@ def predict(
         return
     print_failures(found.report)
     if out is not None:
-        typer.echo(f"wrote {out}")
+        say(f"wrote {out}")
         return
     rows = zip(found.sample_ids, found.labels, found.probabilities.max(axis=1), strict=True)
     print_rows(

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from featx.cli.options import AsJson, Jobs, load_feature_files
-from featx.cli.printing import print_json, print_rows
-from featx.errors import printable
+from featx.cli.printing import print_json, print_rows, say
 
 if TYPE_CHECKING:
     from featx.insight.few_shot import FewShotCurve
@@ -58,17 +57,17 @@ def curve(
         **({"shots": shots} if shots else {}),
     )
     if found.n_unlabelled:
-        typer.echo(f"{found.n_unlabelled} images without a label were left out", err=True)
+        say(f"{found.n_unlabelled} images without a label were left out", err=True)
     if out is not None:
         found.save_plot(out)
     if as_json:
         print_json({**found.to_dict(), "path": out})
         return
-    typer.echo(printable(found.verdict))
+    say(found.verdict)
     _print_learning(found.learning, found.head)
     _print_few_shots(found.few_shot)
     if out is not None:
-        typer.echo(f"wrote {out}")
+        say(f"wrote {out}")
 
 
 def _print_learning(learning: LearningCurve, head: str) -> None:

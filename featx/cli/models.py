@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from featx.cli.options import AsJson, Seed, Source, Store, make_source
-from featx.cli.printing import print_evaluations, print_json, print_rows, with_interval
+from featx.cli.printing import print_evaluations, print_json, print_rows, say, with_interval
 
 if TYPE_CHECKING:
     from featx.files import StrPath
@@ -118,7 +118,7 @@ def finetune(
         parts = {"frozen": found.frozen_test, f"kept: {result.kept}": found.test}
         print_evaluations("Images that neither was trained on", parts)
     if out is not None:
-        typer.echo(f"wrote {out}")
+        say(f"wrote {out}")
 
 
 def export(
@@ -142,7 +142,7 @@ def export(
     if as_json:
         print_json(vars(report))
         return
-    typer.echo(
+    say(
         f"wrote {report.path} ({report.format}); largest difference on {report.n_images} images "
         f"{report.max_abs_difference:.2g}"
     )

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from featx.checks import check_choice, explain
-from featx.errors import BackboneError, HeadError, SourceError, StoreError, printable
+from featx.cli.printing import say
+from featx.errors import BackboneError, HeadError, SourceError, StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -234,5 +235,5 @@ def said_of_report(report: Path | None, samples: Any) -> dict[str, Any]:
 def tell_of_report(report: Path, samples: Any) -> None:
     """Where the report lies, on stdout, and on stderr what it cannot show."""
     for note in samples.notes:
-        typer.echo(f"report: {printable(note)}", err=True)
-    typer.echo(f"wrote {report}")
+        say(f"report: {note}", err=True)
+    say(f"wrote {report}")

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 _MAX_FAILURES = 20
 _MAX_CANDIDATES = 10
 _PIPE_COLUMNS = 200
-_SIGNIFICANT = 0.05
 
 # What an extraction's time goes into.
 _STAGES = {
@@ -56,24 +55,29 @@ def print_json(value: Any) -> None:
     typer.echo(json.dumps(_plain(value), indent=2, ensure_ascii=True))
 
 
+def say(text: str, *, err: bool = False) -> None:
+    """One line for people, with names of files and classes as they can be shown in a terminal."""
+    typer.echo(printable(text), err=err)
+
+
 def print_rows(rows: Sequence[Mapping[str, Any]], *, as_json: bool = False, title: str | None = None) -> None:
     """Rows of one shape as a table, or as a JSON list."""
     if as_json:
         print_json(rows)
         return
     if not rows:
-        typer.echo("nothing")
+        say("nothing")
         return
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    # Text, because a file or class may be named like rich's own markup.
+    # Text, because a file, class or column may be named like rich's own markup.
     table = Table(title=None if title is None else Text(printable(title)), title_justify="left")
     for name, value in rows[0].items():
         # Folded, not cut: half a value is none.
         justify: Literal["right", "left"] = "right" if isinstance(value, int | float) else "left"
-        table.add_column(name, justify=justify, overflow="fold")
+        table.add_column(Text(printable(name)), justify=justify, overflow="fold")
     for row in rows:
         table.add_row(*(Text(printable(_cell(value))) for value in row.values()))
     # A pipe has no width of its own, and cells cut at 80 columns help nobody downstream.
@@ -84,22 +88,22 @@ def print_extraction(report: ExtractionReport, difference: PrecisionDifference |
     """What an extraction did, where the time went, and what the precision cost."""
     views = f" of {report.n_views} views" if report.n_views > 1 else ""
     rows = f" ({report.n_rows_computed:,} rows)" if report.n_views > 1 else ""
-    typer.echo(
+    say(
         f"{report.n_samples:,} images{views}: {report.n_computed:,} embedded{rows}, "
         f"{report.n_cached:,} from the store, {report.n_failed:,} failed; "
         f"{report.n_features:,} features in {report.seconds:.1f} s ({report.images_per_second:,.0f} images/s)"
     )
     if report.n_rows_computed:
         print_rows(stage_rows(report))
-        typer.echo(f"what limits: {limit_of(report)}")
+        say(f"what limits: {limit_of(report)}")
         if report.engine:
-            typer.echo(_engine_line(report.engine))
+            say(_engine_line(report.engine))
     if difference is not None:
-        typer.echo(_difference_line(difference))
+        say(_difference_line(difference))
     for oddity in report.odd:
         more = ", ..." if oddity.n_samples > len(oddity.sample_ids) else ""
         names = ", ".join(oddity.sample_ids)
-        typer.echo(f"odd, and embedded: {oddity.n_samples:,} images, {oddity.what} ({names}{more})", err=True)
+        say(f"odd, and embedded: {oddity.n_samples:,} images, {oddity.what} ({names}{more})", err=True)
     print_failures(report)
 
 
@@ -169,11 +173,11 @@ def _difference_line(difference: PrecisionDifference) -> str:
 def print_failures(report: ExtractionReport | PredictionReport) -> None:
     """The images that failed, on stderr."""
     if report.n_failed:
-        typer.echo(f"{report.n_failed:,} of {report.n_samples:,} images failed:", err=True)
+        say(f"{report.n_failed:,} of {report.n_samples:,} images failed:", err=True)
     for failure in report.failed[:_MAX_FAILURES]:
-        typer.echo(f"  {failure.sample_id}: {failure.reason}", err=True)
+        say(f"  {failure.sample_id}: {failure.reason}", err=True)
     if report.n_failed > _MAX_FAILURES:
-        typer.echo(f"  and {report.n_failed - _MAX_FAILURES:,} more (all of them with --json)", err=True)
+        say(f"  and {report.n_failed - _MAX_FAILURES:,} more (all of them with --json)", err=True)
 
 
 def print_excluded(excluded: Excluded | None) -> None:
@@ -181,9 +185,9 @@ def print_excluded(excluded: Excluded | None) -> None:
     if excluded is None:
         return
     trained = f"{excluded.n_training:,} more of the training part"
-    typer.echo(f"excluded: {excluded.n_everywhere:,} samples everywhere, {trained}", err=True)
+    say(f"excluded: {excluded.n_everywhere:,} samples everywhere, {trained}", err=True)
     if excluded.n_unknown:
-        typer.echo(f"{excluded.n_unknown:,} ids to exclude are of no sample with a label here", err=True)
+        say(f"{excluded.n_unknown:,} ids to exclude are of no sample with a label here", err=True)
 
 
 def print_leaderboard(candidates: Sequence[Mapping[str, Any]]) -> None:
@@ -212,7 +216,7 @@ def print_leaderboard(candidates: Sequence[Mapping[str, Any]]) -> None:
     title = f"Best {len(rows)} of {len(candidates)} candidates, mean over the folds with 95 % interval"
     print_rows(rows, title=title)
     if told := told_apart(candidates):
-        typer.echo(told)
+        say(told)
 
 
 def told_apart(candidates: Sequence[Mapping[str, Any]]) -> str:
@@ -221,18 +225,21 @@ def told_apart(candidates: Sequence[Mapping[str, Any]]) -> str:
     Parameters
     ----------
     candidates : sequence of mapping
-        From best to worst, each with ``p_value``.
+        From best to worst, each with ``p_value``, corrected for their number.
     """
+    from featx.insight.candidates import SIGNIFICANT
+
     p_values = [other["p_value"] for other in candidates[1:] if other["p_value"] is not None]
     if not p_values:
         return ""
-    n_alike = sum(p_value >= _SIGNIFICANT for p_value in p_values)
+    n_alike = sum(p_value >= SIGNIFICANT for p_value in p_values)
     found = (
         f"{n_alike} of {len(p_values)} others cannot be told from the best"
         if n_alike
-        else (f"the best is better than each of the {len(p_values)} others")
+        else f"the folds tell the best from each of the {len(p_values)} others"
     )
-    return f"{found} (p: corrected resampled t-test of each with the best, at {_SIGNIFICANT:.0%})"
+    test = "t-test over the folds, whose training parts overlap"
+    return f"{found} (p: {test}, corrected for {len(p_values)} tests by Holm; at {SIGNIFICANT:.0%})"
 
 
 def print_evaluations(
@@ -257,9 +264,9 @@ def print_evaluations(
          "log loss": "", "Brier": "", "ECE": ""}
         for name, accuracy, roc_auc in published
     ]  # fmt: skip
-    print_rows(rows, title=f"{title} (95 % bootstrap intervals)")
+    print_rows(rows, title=f"{title} (95 % intervals: Wilson's of shares, the bootstrap's of the others)")
     if published:
-        typer.echo("published figures stand without intervals, as they were published")
+        say("published figures stand without intervals, as they were published")
 
 
 def print_classes(evaluation: Evaluation) -> None:
@@ -298,7 +305,7 @@ def print_thresholds(evaluation: Evaluation) -> None:
     ]
     second = evaluation.class_names[1]
     print_rows(rows, title=f"Predicting {second} from a probability on (95 % Wilson intervals)")
-    typer.echo(f"note: {THRESHOLD_NOTE}")
+    say(f"note: {THRESHOLD_NOTE}")
 
 
 def print_subgroups(evaluation: Evaluation) -> None:
@@ -336,7 +343,7 @@ def p_value_text(p_value: float | None) -> str:
 def show_warning(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
     """A warning as one line on stderr; its place in the code is of no use to who runs a command."""
     del category
-    typer.echo(f"warning: {printable(str(message))}", err=True)
+    say(f"warning: {message!s}", err=True)
 
 
 def with_interval(value: float | None, interval: tuple[float, float] | None) -> str:

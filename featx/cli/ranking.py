@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from featx.cli.options import AsJson, load_feature_files
-from featx.cli.printing import print_json, print_rows
+from featx.cli.printing import print_json, print_rows, say
 
 if TYPE_CHECKING:
     from featx.ranking_jobs import Ranking
@@ -41,7 +41,7 @@ def rank(
         random_state=random_state,
     )
     if found.n_unlabelled:
-        typer.echo(f"{found.n_unlabelled} samples without a label were left out", err=True)
+        say(f"{found.n_unlabelled} samples without a label were left out", err=True)
     if as_json:
         print_json(found.to_list())
         return

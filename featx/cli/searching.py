@@ -38,6 +38,7 @@ from featx.cli.printing import (
     print_extraction,
     print_json,
     print_leaderboard,
+    say,
     with_interval,
 )
 from featx.errors import HeadError
@@ -163,7 +164,7 @@ def search(
         return
     _print_result(result)
     if out is not None:
-        typer.echo(f"wrote {out}")
+        say(f"wrote {out}")
     if report is not None:
         tell_of_report(report, samples)
 
@@ -203,16 +204,16 @@ def _print_result(result: SearchResult) -> None:
     searcher = result.search
     if result.nested is not None:
         found = result.nested
-        typer.echo(
+        say(
             f"nested cross-validation: {with_interval(found.mean, result.nested_ci)} over "
             f"{len(found.scores)} folds, where the best candidate's own folds say {searcher.best_score_:.4f}"
         )
     if result.test is not None:
         print_evaluations(f"Best head: {searcher.best_head_}", {"held-out part": result.test})
     if searcher.best_calibration_ is not None:
-        typer.echo(f"probabilities calibrated by {searcher.best_calibration_}")
+        say(f"probabilities calibrated by {searcher.best_calibration_}")
     if searcher.best_threshold_ is not None:
         second = result.combined.aligned.class_names[searcher.classes_[1]]
-        typer.echo(f"{second} is predicted from a probability of {searcher.best_threshold_:.4f} on")
+        say(f"{second} is predicted from a probability of {searcher.best_threshold_:.4f} on")
     if result.n_unlabelled:
-        typer.echo(f"{result.n_unlabelled} samples without a label were left out", err=True)
+        say(f"{result.n_unlabelled} samples without a label were left out", err=True)

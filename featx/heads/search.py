@@ -134,6 +134,8 @@ class HeadSearch(AnswersWithBest, ClassifierMixin, MetaEstimatorMixin, BaseEstim
     n_splits_ : int
     test_train_ratio_ : float
         Samples that a fold tests on for each one that it fits on, in the mean.
+    n_scored_ : float
+        Samples that a fold tests on, in the mean; images, where they have views.
     n_features_in_ : int
 
     Examples
@@ -302,6 +304,8 @@ class HeadSearch(AnswersWithBest, ClassifierMixin, MetaEstimatorMixin, BaseEstim
         self.classes_ = np.unique(y) if y.ndim == 1 else np.arange(y.shape[1])
         self.n_splits_ = len(folds)
         self.test_train_ratio_ = float(np.mean([len(test) / len(train) for train, test in folds]))
+        n_views = 1.0 if images is None else len(y) / len(np.unique(images))
+        self.n_scored_ = float(np.mean([len(test) for _, test in folds])) / n_views
         return Problem(
             X,
             y,

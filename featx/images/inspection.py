@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from PIL import Image
 
-from featx.errors import DecodeError
+from featx.errors import DecodeError, FeatxError
 from featx.images.base import ImageSource, RawImage
 from featx.images.decoding import content_sha256, load_image
 from featx.images.miniatures import LOADED_SIZE, NO_MINIATURE, miniature_of
@@ -108,8 +108,7 @@ def inspect_images(
     ):
         for start in range(0, len(indices), _AT_ONCE):
             some = list(indices[start : start + _AT_ONCE])
-            raw = [source.read(index, index + 1)[0] for index in some]
-            looked = pool.map(_inspect, raw, some, expected[start : start + _AT_ONCE])
+            looked = pool.map(_inspect, _read(source, some), some, expected[start : start + _AT_ONCE])
             for inspection, miniature in looked:
                 miniatures[len(found)] = miniature
                 found.append(inspection)
@@ -119,7 +118,20 @@ def inspect_images(
     return [each for each in compared if _is_telling(each)], miniatures
 
 
-def _inspect(raw: RawImage, index: int, digest: str) -> tuple[Inspection, np.ndarray]:
+def _read(source: ImageSource, indices: Sequence[int]) -> list[RawImage | str]:
+    """The images, or why a source that is gone, or was cut off meanwhile, does not give them."""
+    found: list[RawImage | str] = []
+    for index in indices:
+        try:
+            found.append(source.read(index, index + 1)[0])
+        except (FeatxError, OSError) as error:
+            found.append(str(error))
+    return found
+
+
+def _inspect(raw: RawImage | str, index: int, digest: str) -> tuple[Inspection, np.ndarray]:
+    if isinstance(raw, str):
+        return Inspection(index, error=raw), NO_MINIATURE
     notes: list[str] = []
     try:
         content = raw.fetch()

@@ -48,6 +48,13 @@ class Answers:
     groups: np.ndarray | None
     n_classes: int
 
+    def among(self, rows: np.ndarray) -> Answers:
+        """Those on some of the samples."""
+        probabilities, scores, groups = (
+            None if part is None else part[rows] for part in (self.probabilities, self.scores, self.groups)
+        )
+        return Answers(self.codes[rows], self.predicted[rows], probabilities, scores, groups, self.n_classes)
+
 
 def answers_of(
     head: BaseEstimator,

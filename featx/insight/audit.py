@@ -37,7 +37,12 @@ from featx.insight.findings import (
     Finding,
     in_order,
 )
-from featx.insight.label_errors import METHODS, out_of_fold_probabilities, suspected_labels
+from featx.insight.label_errors import (
+    METHODS,
+    MOST_PROBABILITIES,
+    out_of_fold_probabilities,
+    suspected_labels,
+)
 from featx.insight.neighbors import Neighbors, nearest_neighbors
 from featx.insight.outliers import Outliers, out_of_distribution, outliers
 from featx.progress import progress_bar
@@ -204,7 +209,7 @@ class _Run:
             self.notes.append(f"{received} are too few to tell near duplicates and outliers: it takes 10")
             return
         self.neighbors = nearest_neighbors(self.X, self.n_neighbors)
-        found: NearDuplicates = near_duplicates(self.neighbors)
+        found: NearDuplicates = near_duplicates(self.neighbors, X=self.X)
         if self.content is not None:
             content = self.content[self.table.rows[self.audited]]
             if np.isfinite(content).all(axis=1).sum() >= _LEAST_SAMPLES:
@@ -212,6 +217,8 @@ class _Run:
                 found = united(found, by_content, len(self.audited))
         if not found.thresholds:
             self.notes.append("most images are alike: near duplicates could not be told from others")
+        elif found.note:
+            self.notes.append(found.note)
         self.thresholds |= {f"near_duplicate_{name}": value for name, value in found.thresholds.items()}
         self.near_pairs, self.near_sets = found.pairs, found.sets
         for rows, score, ratio in zip(found.sets, found.scores, found.ratios, strict=True):
@@ -242,6 +249,10 @@ class _Run:
         codes = self.table.codes[self.audited[rows]]
         if len(np.unique(codes)) < 2:
             self.notes.append(f"one class only{where}: no label can be suspected")
+            return
+        if len(rows) * len(self.table.class_names) > MOST_PROBABILITIES:
+            size = f"{len(rows):,} samples of {len(self.table.class_names):,} classes"
+            self.notes.append(f"{size} are too many to suspect labels; lower max_samples")
             return
         probabilities = out_of_fold_probabilities(
             self.X if len(rows) == len(self.X) else self.X[rows],

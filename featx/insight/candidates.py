@@ -9,9 +9,12 @@ import numpy as np
 
 from featx.insight.folds import fold_interval, fold_p_values, score_range
 from featx.insight.metrics import Interval
+from featx.insight.subgroups import holm
 
 #: Candidates whose p-value is below it are told from the best.
 SIGNIFICANT = 0.05
+
+_UNKNOWN = ("score_ci", "p_value", "p_value_alone")
 
 
 def candidates_of(search: Any) -> list[dict[str, Any]]:
@@ -25,27 +28,33 @@ def candidates_of(search: Any) -> list[dict[str, Any]]:
     Returns
     -------
     list of dict
-        Best first. Each has ``score_ci``, the 95 % interval of its mean score, and ``p_value``, of a
-        corrected resampled t-test of its difference from the best (see `featx.insight.folds`). Both are None
-        where a fold has no score, and the p-value where halving judged the candidate on fewer samples. Of
-        several scores, each stands there as ``mean_test_<score>`` besides the one that ranks, with
-        ``ci_test_<score>``.
+        Best first. Each has ``score_ci``, the 95 % interval of its mean score, and ``p_value_alone``, of a
+        corrected resampled t-test of its difference from the best (see `featx.insight.folds`). The best was
+        chosen among many, so that some seem worse by chance: ``p_value`` is corrected for the number of
+        others by Holm's procedure, and below 0.05 for any candidate that is as good as the best in no more
+        than 5 of 100 searches. All are None where a fold has no score, and the p-values where halving
+        judged the candidate on fewer samples. Of several scores, each stands there as
+        ``mean_test_<score>`` besides the one that ranks, with ``ci_test_<score>``.
     """
     candidates = [dict(candidate) for candidate in search.leaderboard()]
     table = getattr(search, "cv_results_", None)
     if table is None or not candidates:
-        return [{**candidate, "score_ci": None, "p_value": None} for candidate in candidates]
+        return [{**candidate, **dict.fromkeys(_UNKNOWN)} for candidate in candidates]
     names = [name.removeprefix("rank_test_") for name in table if name.startswith("rank_test_")]
     rank_by = names[0] if len(names) == 1 else ranked_by(search)
+    # The score that ranks stands first.
+    names.sort(key=lambda name: name != rank_by)
     order = np.argsort(table[f"rank_test_{rank_by}"], kind="stable")
     p_values = _p_values(search, rank_by, order)
+    corrected = _corrected(p_values)
     intervals = {name: _intervals(search, name, order) for name in names}
     of_several = names if len(names) > 1 else []
     return [
         {
             **candidate,
             "score_ci": intervals[rank_by][place],
-            "p_value": None if np.isnan(p_values[place]) else float(p_values[place]),
+            "p_value": corrected[place],
+            "p_value_alone": p_values[place],
             **{f"mean_test_{name}": float(table[f"mean_test_{name}"][index]) for name in of_several},
             **{f"ci_test_{name}": intervals[name][place] for name in of_several},
         }
@@ -77,17 +86,31 @@ def parameters_of(candidate: Mapping[str, Any]) -> str:
     )
 
 
-def _p_values(search: Any, rank_by: str, order: np.ndarray) -> np.ndarray:
-    p_values = fold_p_values(_fold_scores(search, rank_by, order), 0, search.test_train_ratio_)
+def _p_values(search: Any, rank_by: str, order: np.ndarray) -> list[float | None]:
+    """Of each candidate by itself against the best, which is the first."""
+    n_scored = getattr(search, "n_scored_", None) if _limits(search, rank_by) == (0.0, 1.0) else None
+    p_values = fold_p_values(_fold_scores(search, rank_by, order), 0, search.test_train_ratio_, n_scored)
     n_resources = search.cv_results_.get("n_resources", np.zeros(len(order), int))[order]
     p_values[n_resources != n_resources[0]] = np.nan
-    return p_values
+    return [None if np.isnan(p_value) else float(p_value) for p_value in p_values]
+
+
+def _corrected(p_values: list[float | None]) -> list[float | None]:
+    """By Holm's procedure; the best is not tested against itself."""
+    adjusted = iter(holm([p_value for p_value in p_values[1:] if p_value is not None]))
+    return p_values[:1] + [None if p_value is None else next(adjusted) for p_value in p_values[1:]]
 
 
 def _intervals(search: Any, name: str, order: np.ndarray) -> list[Interval | None]:
-    limits = score_range(ranked_by(search) if name == "score" else name)
+    n_scored, limits = getattr(search, "n_scored_", None), _limits(search, name)
     scores = _fold_scores(search, name, order)
-    return [fold_interval(of_candidate, search.test_train_ratio_, limits) for of_candidate in scores]
+    return [
+        fold_interval(of_candidate, search.test_train_ratio_, limits, n_scored) for of_candidate in scores
+    ]
+
+
+def _limits(search: Any, name: str) -> Interval:
+    return score_range(ranked_by(search) if name == "score" else name)
 
 
 def _fold_scores(search: Any, name: str, order: np.ndarray) -> np.ndarray:

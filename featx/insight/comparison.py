@@ -36,7 +36,9 @@ from sklearn.utils.validation import check_consistent_length, check_is_fitted
 from featx.checks import check_positive, check_seed, explain
 from featx.errors import HeadError
 from featx.insight.answers import Answers, answers_of
-from featx.insight.metrics import CONFIDENCE, Interval, Metrics, bootstrap, interval, metrics_of
+from featx.insight.differences import Difference, differences_of
+from featx.insight.metrics import CONFIDENCE
+from featx.insight.proportions import members_of
 from featx.views import group_views
 
 MCNEMAR = "McNemar's exact test"
@@ -51,25 +53,6 @@ _METRICS = {
     "roc_auc": ("ROC AUC", False),
     "log_loss": ("log loss", True),
 }
-
-
-@dataclass(frozen=True)
-class Difference:
-    """One metric of both heads on the same samples.
-
-    Attributes
-    ----------
-    a, b : float
-    difference : float
-        That of ``a`` less that of ``b``.
-    difference_ci : tuple of float
-        95 % interval of the paired bootstrap.
-    """
-
-    a: float
-    b: float
-    difference: float
-    difference_ci: Interval
 
 
 @dataclass(frozen=True)
@@ -156,7 +139,9 @@ class Comparison:
         found = []
         for name in ("balanced_accuracy", "roc_auc", "log_loss"):
             metric, (title, is_less_better) = getattr(self, name), _METRICS[name]
-            if metric is None or metric.difference_ci[0] <= 0 <= metric.difference_ci[1]:
+            if metric is None or metric.difference_ci is None:
+                continue
+            if metric.difference_ci[0] <= 0 <= metric.difference_ci[1]:
                 continue
             better = a if (metric.difference > 0) != is_less_better else b
             # The signs say who is better already.
@@ -255,7 +240,7 @@ def compare_answers(
     Comparison
     """
     is_right_a, is_right_b = of_a.predicted == of_a.codes, of_b.predicted == of_b.codes
-    members = _members(of_a.groups)
+    members = members_of(of_a.groups)
     differences = _summed(is_right_a.astype(int) - is_right_b, members)
     only_a, only_b = is_right_a & ~is_right_b, ~is_right_a & is_right_b
     is_wrong = ~is_right_a & ~is_right_b
@@ -272,7 +257,7 @@ def compare_answers(
         test=MCNEMAR if members is None else SIGN_FLIP,
         p_value=sign_flip_p_value(differences) if members is not None else _mcnemar_p_value(differences),
         detectable=_detectable(differences, len(of_a.codes)),
-        **_differences(of_a, of_b, n_resamples, random_state),
+        **differences_of(of_a, of_b, n_resamples, random_state),
     )
 
 
@@ -297,14 +282,6 @@ def _features_of_b(b: BaseEstimator, X: np.ndarray, X_b: np.ndarray | None) -> n
         expected = f"the {n_expected} that b was fitted on"
         raise HeadError(explain(f"{n_features} features", expected, "pass those of b as X_b"))
     return X
-
-
-def _members(groups: np.ndarray | None) -> np.ndarray | None:
-    """Index of each sample's group; None where every sample is by itself."""
-    if groups is None:
-        return None
-    names, members = np.unique(groups, return_inverse=True)
-    return members if len(names) < len(groups) else None
 
 
 # ------------------------------------------------------------------------------------------ the test
@@ -360,30 +337,3 @@ def sign_flip_p_value(differences: np.ndarray) -> float:
         chances = np.convolve(chances, of_size)
     sums = np.arange(len(chances)) * 2 - (len(chances) - 1)
     return min(1.0, float(chances[np.abs(sums) >= abs(differences.sum())].sum()))
-
-
-# ----------------------------------------------------------------------------------- the differences
-
-
-def _differences(of_a: Answers, of_b: Answers, n_resamples: int, random_state: int) -> dict[str, Any]:
-    """Each metric of both heads under the same weights."""
-    pair = metrics_of(of_a), metrics_of(of_b)
-    n_samples = len(of_a.codes)
-    a, b = _overall(pair, np.ones((1, n_samples)))
-    blocks = [
-        _overall(pair, weights) for weights in bootstrap(n_samples, of_a.groups, n_resamples, random_state)
-    ]
-    found: dict[str, Any] = dict.fromkeys(_METRICS)
-    for name in a.keys() & b.keys():
-        if not np.isnan(a[name][0]):
-            draws = np.concatenate([block_a[name] - block_b[name] for block_a, block_b in blocks])
-            value_a, value_b = float(a[name][0]), float(b[name][0])
-            difference_ci = interval(draws, lowest=-1.0, highest=1.0)
-            found[name] = Difference(value_a, value_b, value_a - value_b, difference_ci)
-    return found
-
-
-def _overall(pair: tuple[Metrics, Metrics], weights: np.ndarray) -> list[dict[str, np.ndarray]]:
-    """What is compared of either head's metrics."""
-    values = [metrics(weights) for metrics in pair]
-    return [{name: of_head[name] for name in _METRICS if name in of_head} for of_head in values]

@@ -3,7 +3,8 @@
 Calibration is that of the predicted class, as the calibration error's, but in bins of equally many samples
 (Nixon et al., Measuring Calibration in Deep Learning, CVPR Workshops 2019): bins of equal width leave most
 samples in one, and too few in the others to say anything. ROC and precision-recall curves are of each class
-against the rest. Areas and average precisions have bootstrap intervals, shares those of `proportions`.
+against the rest. Areas and average precisions have the intervals of `intervals`, shares those of
+`proportions`.
 
 A threshold that is chosen on the very samples on which it is shown flatters: others would have chosen
 another one. The thresholds here say what could be had; `featx search --tune-threshold` chooses one on folds
@@ -18,7 +19,8 @@ import numpy as np
 from sklearn.metrics import precision_recall_curve, roc_curve
 
 from featx.insight.answers import Answers
-from featx.insight.metrics import Interval, interval
+from featx.insight.intervals import area_interval, average_precision_interval
+from featx.insight.metrics import Interval
 from featx.insight.proportions import members_of, share_of
 from featx.views import decide
 
@@ -227,14 +229,15 @@ def _calibration(answers: Answers) -> tuple[CalibrationBin, ...]:
 def _roc_curves(
     answers: Answers, names: list[str], values: dict[str, np.ndarray], draws: dict[str, np.ndarray]
 ) -> tuple[RocCurve, ...]:
-    curves = []
+    curves, members = [], members_of(answers.groups)
     for label in [1] if len(names) == 2 else range(len(names)):
         area = float(values["class_roc_auc"][0, label])
         if answers.scores is None or np.isnan(area):
             continue
-        false, true, _ = roc_curve(answers.codes == label, answers.scores[:, label])
+        is_class = answers.codes == label
+        false, true, _ = roc_curve(is_class, answers.scores[:, label])
         points = _thinned(false, true)
-        area_ci = interval(draws["class_roc_auc"][:, label])
+        area_ci = area_interval(area, draws["class_roc_auc"][:, label], is_class, members)
         curves.append(RocCurve(names[label], *points, area, area_ci))
     return tuple(curves)
 
@@ -242,7 +245,7 @@ def _roc_curves(
 def _precision_recall_curves(
     answers: Answers, names: list[str], values: dict[str, np.ndarray], draws: dict[str, np.ndarray]
 ) -> tuple[PrecisionRecallCurve, ...]:
-    curves = []
+    curves, members = [], members_of(answers.groups)
     for label, name in enumerate(names):
         is_class = answers.codes == label
         if answers.scores is None or not is_class.any():
@@ -251,7 +254,8 @@ def _precision_recall_curves(
         precision, recall, _ = precision_recall_curve(is_class, scores, drop_intermediate=True)
         points = _thinned(recall[::-1], precision[::-1])
         average = float(values["class_average_precision"][0, label])
-        average_ci = interval(draws["class_average_precision"][:, label])
+        drawn = draws["class_average_precision"][:, label]
+        average_ci = average_precision_interval(average, drawn, is_class, members)
         curves.append(PrecisionRecallCurve(name, *points, average, average_ci, float(is_class.mean())))
     return tuple(curves)
 

@@ -9,26 +9,32 @@ information*, Scientific Reports 7, 2017), whose logarithm follows Gumbel's dist
 and width are those of the bulk of the samples, not of the theory (B. Efron, *Large-scale simultaneous
 hypothesis testing: the choice of a null hypothesis*, JASA 99, 2004), so that features of several densities
 and dimensions calibrate themselves. Then Benjamini and Hochberg's rule keeps the share of false ones.
+
+In bursts and videos most neighbours are copies themselves, and all of that would be of copies. Such sets are
+known by a random share of the images, so thin that it holds few of a set: around a copy, what is left in it
+is many times farther than the neighbours. Each of these sets is one image when the others are calibrated.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.stats import false_discovery_control
 
-from featx.checks import explain
-from featx.errors import HeadError
-from featx.insight.neighbors import Neighbors, nearest_neighbors
+from featx.insight.neighbors import (
+    LEAST_DISTANCE,
+    LEAST_SAMPLES,
+    Neighbors,
+    check_rate,
+    nearest_neighbors,
+    neighbors_among,
+)
 
-# What float32 tells from 0, between rows of length 1.
-_LEAST_DISTANCE = 1e-6
-# Fewer samples have no bulk to speak of.
-_LEAST_SAMPLES, _LEAST_NEIGHBORS = 10, 5
+_LEAST_NEIGHBORS = 5
 # How far from the median, in deviations, a sample's own scale may be: a set of more copies than there are
 # neighbours would else look like an ordinary dense place, and anything near an outlier like a copy of it.
 _MOST_DEVIATIONS = 3.0
@@ -36,6 +42,15 @@ _DEVIATIONS_OF_MAD = 1.4826
 _LEAST_WIDTH = 1e-6
 # Samples that the theory calls copies do not count among the bulk.
 _SURE = 1e-3
+# Of all images, the share to hold against neighbours that may all be copies, and its least size.
+_THINNED, _LEAST_THINNED = 20, 100
+# Neighbours so many times nearer than that share says are copies; classes seldom stand so far apart.
+_COPIED = 4.0
+# Where there are many of them, they end where the fewest samples are, and hardly any may be there.
+_PARTINGS = np.linspace(np.log(2.0), np.log(8.0), 13)
+_GAP, _MOST_IN_GAP = float(np.log(1.2)), 0.04
+# Asked first, and the share of them among copies from which the others do not outweigh them.
+_N_ASKED, _MANY_COPIED = 500, 0.1
 
 
 @dataclass(frozen=True)
@@ -56,6 +71,8 @@ class NearDuplicates:
         What was calibrated: ``location`` and ``width`` of the logarithm of nearest to last neighbour,
         ``ratio`` of the farthest pair that counts, ``false_discovery_rate``. Empty where there are too few
         samples, or too many alike, to calibrate anything.
+    note : str
+        What to know before the sets are relied on, in words, or "".
     """
 
     sets: list[np.ndarray]
@@ -63,6 +80,7 @@ class NearDuplicates:
     ratios: np.ndarray
     pairs: np.ndarray
     thresholds: dict[str, float]
+    note: str = ""
 
 
 def exact_duplicates(image_sha256: Sequence[str]) -> list[np.ndarray]:
@@ -90,13 +108,18 @@ def exact_duplicates(image_sha256: Sequence[str]) -> list[np.ndarray]:
     return [np.array(rows) for rows in rows_of.values() if len(rows) > 1]
 
 
-def near_duplicates(neighbors: Neighbors, *, false_discovery_rate: float = 0.05) -> NearDuplicates:
+def near_duplicates(
+    neighbors: Neighbors, *, X: np.ndarray | None = None, false_discovery_rate: float = 0.05
+) -> NearDuplicates:
     """Sets of samples that are nearer to each other than neighbours in this data ordinarily are.
 
     Parameters
     ----------
     neighbors : Neighbors
-        Of all samples; sets of up to half as many copies as neighbours calibrate well.
+        Of all samples.
+    X : ndarray of shape (n_samples, n_features), optional
+        What the neighbours are of. Without it sets of more than half as many copies as there are neighbours
+        may hide each other, where many of the samples are in such.
     false_discovery_rate : float, default=0.05
         Expected share of samples that are found by chance.
 
@@ -118,19 +141,26 @@ def near_duplicates(neighbors: Neighbors, *, false_discovery_rate: float = 0.05)
     >>> near_duplicates(nearest_neighbors(X)).sets
     [array([  3, 150])]
     """
-    if not 0 < false_discovery_rate < 1:
-        received = f"false_discovery_rate={false_discovery_rate!r}"
-        raise HeadError(explain(received, "a share between 0 and 1", "pass 0.05"))
+    check_rate(false_discovery_rate)
     n_samples, n_neighbors = neighbors.indices.shape
-    if n_samples < _LEAST_SAMPLES or n_neighbors < _LEAST_NEIGHBORS:
+    if n_samples < LEAST_SAMPLES or n_neighbors < _LEAST_NEIGHBORS:
         return _nothing()
-    logs = np.log(np.maximum(neighbors.distances, _LEAST_DISTANCE, dtype=np.float64))
-    if np.median(logs[:, -1]) <= np.log(_LEAST_DISTANCE):
+    pairs, note = (_NO_PAIRS, "") if X is None else _crowded_pairs(X, neighbors)
+    if len(pairs) and X is not None:
+        return _with_crowds(X, neighbors, pairs, false_discovery_rate)
+    found = _calibrated(neighbors, false_discovery_rate)
+    return replace(found, note=note or found.note)
+
+
+def _calibrated(neighbors: Neighbors, false_discovery_rate: float) -> NearDuplicates:
+    n_samples = len(neighbors)
+    logs = _logs(neighbors.distances)
+    if np.median(logs[:, -1]) <= np.log(LEAST_DISTANCE):
         return _nothing()
     scales = _scales(logs[:, -1])
     nearness = logs - (scales[:, None] + scales[neighbors.indices]) / 2
     nearest = nearness.min(axis=1)
-    location, width = _bulk(nearest, logs)
+    location, width, is_theory = _bulk(nearest, logs)
     adjusted = false_discovery_control(-np.expm1(-np.exp((nearest - location) / width)))
     is_found = adjusted <= false_discovery_rate
     thresholds = {
@@ -149,7 +179,7 @@ def near_duplicates(neighbors: Neighbors, *, false_discovery_rate: float = 0.05)
     sets = sorted(connected_sets(pairs, n_samples), key=lambda rows: (nearest[rows].min(), rows[0]))
     scores = np.array([1 - adjusted[rows].min() for rows in sets])
     ratios = np.array([np.exp(nearest[rows].min() - ordinary) for rows in sets])
-    return NearDuplicates(sets, scores, ratios, pairs, thresholds)
+    return NearDuplicates(sets, scores, ratios, pairs, thresholds, _OF_THEORY if is_theory else "")
 
 
 def near_copies(content: np.ndarray, *, n_neighbors: int = 20, memory_gb: float = 1.0) -> NearDuplicates:
@@ -178,9 +208,9 @@ def near_copies(content: np.ndarray, *, n_neighbors: int = 20, memory_gb: float 
     [array([ 9, 60])]
     """
     known = np.flatnonzero(np.isfinite(content).all(axis=1))
-    found = near_duplicates(nearest_neighbors(content[known], n_neighbors, memory_gb=memory_gb))
-    sets = [known[rows] for rows in found.sets]
-    return NearDuplicates(sets, found.scores, found.ratios, known[found.pairs], found.thresholds)
+    seen = content[known]
+    found = near_duplicates(nearest_neighbors(seen, n_neighbors, memory_gb=memory_gb), X=seen)
+    return replace(found, sets=[known[rows] for rows in found.sets], pairs=known[found.pairs])
 
 
 def united(by_features: NearDuplicates, by_content: NearDuplicates, n_samples: int) -> NearDuplicates:
@@ -205,7 +235,8 @@ def united(by_features: NearDuplicates, by_content: NearDuplicates, n_samples: i
         f"content_{name}": value for name, value in by_content.thresholds.items()
     }
     best = np.array([scores[rows].max() for rows in sets])
-    return NearDuplicates(sets, best, np.array([ratios[rows].min() for rows in sets]), pairs, thresholds)
+    worst = np.array([ratios[rows].min() for rows in sets])
+    return NearDuplicates(sets, best, worst, pairs, thresholds, by_features.note or by_content.note)
 
 
 def connected_sets(pairs: np.ndarray, n_samples: int) -> list[np.ndarray]:
@@ -223,8 +254,105 @@ def connected_sets(pairs: np.ndarray, n_samples: int) -> list[np.ndarray]:
     return [rows for rows in np.split(order, ends[:-1]) if len(rows) > 1]
 
 
+_NO_PAIRS = np.zeros((0, 2), np.intp)
+_LOOK = "look at some of the sets before leaving them out"
+_OF_THEORY = f"most images have near duplicates: what is ordinary was told by theory alone; {_LOOK}"
+_UNSURE = (
+    "many images have neighbours far nearer than the data are wide, as in bursts and videos, but copies are "
+    "not told from others for sure: near duplicates may be missing"
+)
+
+
 def _nothing(thresholds: dict[str, float] | None = None) -> NearDuplicates:
-    return NearDuplicates([], np.zeros(0), np.zeros(0), np.zeros((0, 2), np.intp), thresholds or {})
+    return NearDuplicates([], np.zeros(0), np.zeros(0), _NO_PAIRS, thresholds or {})
+
+
+def _logs(distances: np.ndarray) -> np.ndarray:
+    logs: np.ndarray = np.log(np.maximum(distances, LEAST_DISTANCE, dtype=np.float64))
+    return logs
+
+
+# ----------------------------------------------------------------------------------- sets of many copies
+
+
+def _with_crowds(
+    X: np.ndarray, neighbors: Neighbors, pairs: np.ndarray, false_discovery_rate: float
+) -> NearDuplicates:
+    """Sets of many copies, and what is found when each of them is one image."""
+    n_samples = len(neighbors)
+    crowds = connected_sets(pairs, n_samples)
+    is_kept = np.ones(n_samples, bool)
+    for rows in crowds:
+        is_kept[rows[1:]] = False
+    kept = np.flatnonzero(is_kept)
+    n_crowded = n_samples - len(kept) + len(crowds)
+    note = (
+        f"about {n_crowded / n_samples:.0%} of the images are in sets of many copies, as in bursts and videos"
+    )
+    apart = nearest_neighbors(X[kept], neighbors.n_neighbors)
+    found = near_duplicates(apart, false_discovery_rate=false_discovery_rate)
+    # Of sets that are so far beyond chance, the share of the usual nearest distance is all there is to say.
+    usual = float(np.median(apart.distances[:, 0])) if len(apart) > 1 else 0.0
+    nearest = [float(neighbors.distances[rows, 0].min()) for rows in crowds]
+    of_crowds = NearDuplicates(
+        crowds,
+        np.ones(len(crowds)),
+        np.array(nearest) / max(usual, LEAST_DISTANCE),
+        pairs,
+        {"n_in_large_sets": float(n_crowded)},
+        f"{note}; {_LOOK}",
+    )
+    of_others = replace(found, sets=[kept[rows] for rows in found.sets], pairs=kept[found.pairs])
+    both = united(of_crowds, of_others, n_samples)
+    return replace(both, thresholds=of_crowds.thresholds | found.thresholds)
+
+
+def _crowded_pairs(X: np.ndarray, neighbors: Neighbors) -> tuple[np.ndarray, str]:
+    """Pairs of copies where many samples are copied more often than half their neighbours; and a note."""
+    n_samples, n_neighbors = neighbors.indices.shape
+    n_thinned = max(n_samples // _THINNED, _LEAST_THINNED)
+    if n_thinned >= n_samples:
+        return _NO_PAIRS, ""
+    random = np.random.default_rng(0)
+    thinned = random.choice(n_samples, n_thinned, replace=False)
+    logs = _logs(neighbors.distances)
+    inner = logs[:, n_neighbors // 2 - 1]
+    asked = random.choice(n_samples, min(_N_ASKED, n_samples), replace=False)
+    is_copied = _far(X, thinned, asked, n_neighbors) - inner[asked] >= np.log(_COPIED)
+    if is_copied.mean() < _MANY_COPIED:
+        return _NO_PAIRS, ""
+    far = _far(X, thinned, np.arange(n_samples), n_neighbors)
+    parting = _parting(far - inner)
+    if parting is None:
+        return _NO_PAIRS, _UNSURE
+    is_in = far - inner >= parting
+    around = (far[:, None] + far[neighbors.indices]) / 2
+    is_pair = is_in[:, None] & is_in[neighbors.indices] & (around - logs >= parting)
+    row, number = np.nonzero(is_pair)
+    pairs = np.sort(np.stack([row, neighbors.indices[row, number]], axis=1), axis=1)
+    return np.unique(pairs, axis=0), ""
+
+
+def _far(X: np.ndarray, thinned: np.ndarray, rows: np.ndarray, n_neighbors: int) -> np.ndarray:
+    """How far the last neighbours of some rows would be by a share of all, as logarithms."""
+    logs = _logs(neighbors_among(X[rows], X[thinned], n_neighbors + 1).distances)
+    # Itself is no neighbour.
+    logs = np.where(np.isin(rows, thinned)[:, None], logs[:, 1:], logs[:, :-1])
+    far: np.ndarray = logs[:, -1] - _expected(logs)[1] * np.log(len(X) / len(thinned))
+    return far
+
+
+def _parting(nearer: np.ndarray) -> float | None:
+    """From which value on samples are among copies: where the fewest are, or None where that is many."""
+    partings = _PARTINGS[[(nearer >= each).mean() >= _MANY_COPIED for each in _PARTINGS]]
+    n_around = np.array([np.count_nonzero(np.abs(nearer - each) < _GAP) for each in partings])
+    if not len(partings) or n_around.min() > _MOST_IN_GAP * len(nearer):
+        return None
+    # Of gaps that are equal, the middle.
+    return float(partings[n_around == n_around.min()].mean())
+
+
+# ------------------------------------------------------------------------------------------- calibration
 
 
 def _scales(farthest: np.ndarray) -> np.ndarray:
@@ -234,18 +362,21 @@ def _scales(farthest: np.ndarray) -> np.ndarray:
     return clipped
 
 
-def _bulk(nearest: np.ndarray, logs: np.ndarray) -> tuple[float, float]:
-    """Location and width of Gumbel's distribution of minima, by the quartiles of those that are no copies."""
+def _bulk(nearest: np.ndarray, logs: np.ndarray) -> tuple[float, float, bool]:
+    """Location and width of Gumbel's distribution of minima, by the quartiles of those that are no copies.
+
+    And whether these are too few, so that theory alone says it.
+    """
     location, width = _expected(logs)
     is_ordinary = nearest > location + width * np.log(_SURE)
     if is_ordinary.sum() < len(nearest) / 2:
         # Most samples have copies: the bulk is of copies, and the theory is what is left.
-        return location, width
+        return location, width, True
     quarters = np.array([0.25, 0.5, 0.75])
     low, median, high = np.quantile(nearest[is_ordinary], quarters)
     unit = np.log(-np.log1p(-quarters))
     width = max(float((high - low) / (unit[2] - unit[0])), _LEAST_WIDTH)
-    return float(median - width * unit[1]), width
+    return float(median - width * unit[1]), width, False
 
 
 def _expected(logs: np.ndarray) -> tuple[float, float]:

@@ -1,7 +1,8 @@
 """Metrics of a head on samples it was not fitted on, each with an interval.
 
 They are of all samples, class by class, as curves, and by what else is known of the samples. All that
-resampling serves is drawn in one pass over the same bootstrap weights.
+resampling serves is drawn in one pass over the same bootstrap weights; which interval a figure has is told in
+`featx.insight.intervals`.
 """
 
 from __future__ import annotations
@@ -16,9 +17,10 @@ from sklearn.metrics import confusion_matrix
 
 from featx.checks import check_positive, check_seed, explain
 from featx.errors import HeadError
-from featx.insight.answers import answers_of
+from featx.insight.answers import Answers, answers_of
 from featx.insight.curves import Curves, curves_of
-from featx.insight.metrics import Interval, Metrics, basic_interval, bootstrap, interval, metrics_of
+from featx.insight.intervals import Figure, class_figures, overall_intervals
+from featx.insight.metrics import Interval, Metrics, bootstrap, metrics_of
 from featx.insight.subgroups import Subgroup, parts_of, subgroup_metrics, subgroups_of
 from featx.views import threshold_of
 
@@ -38,21 +40,22 @@ class ClassMetrics:
     Attributes
     ----------
     name : str
-    precision, recall, f1 : float
-        0 where there is none: precision where nothing was predicted as the class, recall where nothing
-        belongs to it.
-    precision_ci, recall_ci, f1_ci : tuple of float
+    precision, recall, f1 : float or None
+        None where there is none: precision where nothing was predicted as the class, recall where nothing
+        belongs to it, F1 where neither did. scikit-learn puts 0 there, and warns.
+    precision_ci, recall_ci, f1_ci : tuple of float or None
+        Wilson's, for as many independent samples as those in groups are worth.
     n_samples : int
         That truly belong to it.
     """
 
     name: str
-    precision: float
-    precision_ci: Interval
-    recall: float
-    recall_ci: Interval
-    f1: float
-    f1_ci: Interval
+    precision: float | None
+    precision_ci: Interval | None
+    recall: float | None
+    recall_ci: Interval | None
+    f1: float | None
+    f1_ci: Interval | None
     n_samples: int
 
 
@@ -67,7 +70,8 @@ class Evaluation:
     class_names : tuple of str
     accuracy, balanced_accuracy : float
     macro_f1 : float
-        Mean of the classes' F1, which counts a rare class as much as a common one.
+        Mean of the classes' F1, which counts a rare class as much as a common one. It and the balanced
+        accuracy leave out classes that have no such figure.
     roc_auc : float or None
         For more than two classes, the mean of each class against the rest. None when the test part
         lacks a class.
@@ -76,6 +80,7 @@ class Evaluation:
         calibration error. Less is better. None for a head without probabilities.
     accuracy_ci, balanced_accuracy_ci, macro_f1_ci, roc_auc_ci, log_loss_ci, brier_ci, ece_ci : \
 tuple of float or None
+        None where the figure is, and of a log loss that is the same for all samples, which bound nothing.
     per_class : tuple of ClassMetrics
     confusion_matrix : tuple of tuple of int
         Rows are true classes, columns predicted ones.
@@ -136,7 +141,7 @@ def evaluate(
     n_resamples: int = 1000,
     random_state: int = 0,
 ) -> Evaluation:
-    """Score a fitted head, with 95 % bootstrap intervals.
+    """Score a fitted head, with 95 % intervals: of shares Wilson's, of the others the bootstrap's.
 
     Parameters
     ----------
@@ -149,7 +154,8 @@ def evaluate(
     class_names : sequence of str, optional
         Names for ``head.classes_``, in that order.
     groups : array-like of shape (n_samples,), optional
-        Samples that are not independent of each other; resampling draws whole groups.
+        Samples that are not independent of each other: resampling draws whole groups, and shares count
+        them for as many samples as would tell as much.
     images : array-like of shape (n_samples,), optional
         The image of every row. Rows of one image are its views: their probabilities are averaged, or their
         decisions where the head has none, and the class with the highest mean is the image's. Then the
@@ -206,10 +212,9 @@ def evaluate(
         bootstrap(len(answers.codes), answers.groups, n_resamples, random_state),
         len(answers.codes),
     )
-    counts = confusion_matrix(answers.codes, answers.predicted, labels=range(answers.n_classes))
     threshold = threshold_of(head)
     return replace(
-        _evaluation(values, draws, counts, names),
+        _evaluation(values, draws, answers, names),
         curves=curves_of(answers, names, values, draws, threshold) if curves else None,
         subgroups=subgroups_of(parts, answers, values, draws, random_state),
     )
@@ -228,35 +233,29 @@ def _measured(
 
 
 def _evaluation(
-    values: dict[str, np.ndarray], draws: dict[str, np.ndarray], counts: np.ndarray, names: list[str]
+    values: dict[str, np.ndarray], draws: dict[str, np.ndarray], answers: Answers, names: list[str]
 ) -> Evaluation:
-    n_true = counts.sum(axis=1)
-    per_class = tuple(
-        ClassMetrics(name=name, n_samples=int(n_true[label]), **_of_class(values, draws, label))
-        for label, name in enumerate(names)
-    )
-    overall: dict[str, Any] = {}
-    for metric in _OVERALL:
-        is_known = metric in values and not np.isnan(values[metric][0])
-        overall[metric] = float(values[metric][0]) if is_known else None
-        overall[f"{metric}_ci"] = interval(draws[metric]) if is_known else None
-    if overall["ece"] is not None:
-        overall["ece_ci"] = basic_interval(overall["ece"], draws["ece"])
+    counts = confusion_matrix(answers.codes, answers.predicted, labels=range(answers.n_classes))
+    of_classes = [class_figures(answers, label) for label in range(answers.n_classes)]
+    known = {name: float(values[name][0]) for name in _OVERALL if name in values}
+    known = {name: value for name, value in known.items() if not np.isnan(value)}
+    intervals = overall_intervals(known, draws, answers, of_classes)
+    overall: dict[str, Any] = {name: known.get(name) for name in _OVERALL}
+    overall |= {f"{name}_ci": intervals.get(name) for name in _OVERALL}
     return Evaluation(
-        n_samples=int(n_true.sum()),
+        n_samples=int(counts.sum()),
         class_names=tuple(names),
-        per_class=per_class,
+        per_class=tuple(
+            _class_metrics(name, figures, int(n_true))
+            for name, figures, n_true in zip(names, of_classes, counts.sum(axis=1), strict=True)
+        ),
         confusion_matrix=tuple(tuple(map(int, row)) for row in counts),
         **overall,
     )
 
 
-def _of_class(values: dict[str, np.ndarray], draws: dict[str, np.ndarray], label: int) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for metric in ("precision", "recall", "f1"):
-        value = float(values[metric][0, label])
-        # A class that nothing belongs to, or was predicted as, has zeros, as in scikit-learn.
-        is_known = not np.isnan(value)
-        found[metric] = value if is_known else 0.0
-        found[f"{metric}_ci"] = interval(draws[metric][:, label]) if is_known else (0.0, 0.0)
-    return found
+def _class_metrics(name: str, figures: dict[str, Figure], n_samples: int) -> ClassMetrics:
+    (precision, precision_ci), (recall, recall_ci), (f1, f1_ci) = (
+        figures[metric] for metric in ("precision", "recall", "f1")
+    )
+    return ClassMetrics(name, precision, precision_ci, recall, recall_ci, f1, f1_ci, n_samples)

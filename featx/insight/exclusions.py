@@ -21,6 +21,7 @@ from featx.errors import HeadError
 from featx.files import StrPath
 from featx.insight.findings import EVERYWHERE, SUSPECTED_LABEL, TRAINING, Audit
 from featx.reading import read_regular_file
+from featx.tables import unmarked
 
 _MAX_BYTES = 256 * 2**20
 _SAMPLE, _SCOPE = "sample_id", "exclude"
@@ -195,8 +196,8 @@ def _rows_of(path: StrPath, text: str) -> Iterator[_Row]:
                 expected = f"{EVERYWHERE}, {TRAINING} or nothing"
                 message = explain(f"{_SCOPE} {row[scope][:50]!r}", expected, "mend the line")
                 raise HeadError(f"{where}: {message}")
-            further = (row[header.index(name)] if name in header else "" for name in _COLUMNS[2:])
-            yield _Row(row[sample], row[scope] if scope != sample else EVERYWHERE, *further)
+            further = (unmarked(row[header.index(name)]) if name in header else "" for name in _COLUMNS[2:])
+            yield _Row(unmarked(row[sample]), row[scope] if scope != sample else EVERYWHERE, *further)
     except csv.Error as error:
         raise HeadError(f"{path}, line {reader.line_num}: {error}; mend the line") from error
 

@@ -2,24 +2,24 @@
 
 A draw takes the same number of samples of every class, fits ridge regression to them and answers what was
 held out; more shots hold the fewer ones of their draw. As in big_vision's few-shot evaluation (Beyer, Zhai
-and Kolesnikov, 2022, ``evaluators/fewshot_lsr.py``) what all fits of a draw share is computed once: of the
-largest training part, ``m`` samples of ``p`` features, the products with itself (m, m) and with the held-out
-part (n, m). A fit with fewer shots takes rows and columns out of those, so that all of a draw cost one
-product of n x p x m, and none a pass over the features. There the shared part is a decomposition over
-penalties, and the fits are many; here the penalty is one, as many as there are columns, and the draws are.
+and Kolesnikov, 2022, ``evaluators/fewshot_lsr.py``) what all fits of a draw share is computed once. Of ``m``
+samples of ``p`` features that is the products of the samples with themselves and with the held-out part
+(m, m) where ``m`` is at most ``p``: a fit with fewer shots takes rows and columns out of those. Else it is
+the products of the columns (p, p) and the classes' sums, to which more shots add theirs. There the shared
+part is a decomposition over penalties, and the fits are many; here the penalty is one, as many as there are
+columns, and the draws are.
 
 Columns are standardised by all samples: features are there before labels are.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from time import perf_counter
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.linalg import solve
 from sklearn.preprocessing import StandardScaler
 
 from featx.checks import check_positive, check_seed, explain
@@ -27,12 +27,15 @@ from featx.errors import HeadError
 from featx.insight.labelled import Labelled
 from featx.insight.metrics import Interval
 from featx.insight.repeats import corrected_interval, draw_repeats
+from featx.insight.ridge import ridge_of_columns, ridge_of_samples
 from featx.views import average_views
 
 _TEST_SIZE = 0.25
 # More would hardly narrow the intervals, and cost the most.
 _MOST_HELD_OUT = 5000
 _BLOCK_ROWS = 8192
+# The largest products, of columns or of samples: a few of them are 256 MB. More shots are not drawn.
+_MOST_COLUMNS, _MOST_SAMPLES = 2048, 4096
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,8 @@ class FewShotCurve:
     accuracy_ci : tuple of ((low, high) or None)
     n_repeats : int
     seconds : float
+    note : str
+        Which shots were too many to be computed, or "".
 
     Examples
     --------
@@ -72,6 +77,7 @@ class FewShotCurve:
     accuracy_ci: tuple[Interval | None, ...]
     n_repeats: int
     seconds: float
+    note: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """As plain values, for JSON."""
@@ -104,6 +110,8 @@ def few_shot_curve(
         The image of every row, where rows are views: an image has the mean of its views' features, whose
         answer is the mean of their answers.
     shots : sequence of int, default=(1, 2, 5, 10, 20, 50)
+        Of more than 2,048 features, those that come to more than 4,096 samples of all classes together are
+        not drawn, and the note says so.
     n_repeats : int, default=10
         Draws; two or more. Each holds a quarter of the samples out, 5,000 at most.
     class_names : sequence of str, optional
@@ -148,32 +156,66 @@ def few_shot_curve(
             random_state=random_state,
         )
     ]
-    drawn = [_draw(images_X, scaler, labelled, repeat, shots) for repeat in repeats]
-    n_held_out = float(np.mean([len(held_out) for _, held_out in repeats]))
-    share = n_held_out / len(labelled.codes)
-    n_available = np.min([draw.n_available for draw in drawn], axis=0)
-    n_held_out_of = np.append(share * np.bincount(labelled.codes), n_held_out)
-    # The last row is that of all classes.
-    scores = np.array([np.vstack([draw.recall, draw.accuracy]) for draw in drawn])
-    n_most = np.append(n_available, n_available.max())
-    means = [
-        [_mean(column, share, n_scored) if enough >= n_shots else _NONE
-         for column, n_shots in zip(row.T, shots, strict=True)]
-        for row, n_scored, enough in zip(scores.swapaxes(0, 1), n_held_out_of, n_most, strict=True)
-    ]  # fmt: skip
-    values = [tuple(mean.value for mean in row) for row in means]
-    intervals = [tuple(mean.interval for mean in row) for row in means]
+    curve = _curve(images_X, scaler, labelled, repeats, shots)
     return FewShotCurve(
         shots=shots,
         class_names=names,
-        n_available=tuple(n_available.tolist()),
-        recall=tuple(values[:-1]),
-        recall_ci=tuple(intervals[:-1]),
-        accuracy=values[-1],
-        accuracy_ci=intervals[-1],
+        n_available=curve.n_available,
+        recall=curve.values[:-1],
+        recall_ci=curve.intervals[:-1],
+        accuracy=curve.values[-1],
+        accuracy_ci=curve.intervals[-1],
         n_repeats=n_repeats,
         seconds=perf_counter() - started,
+        note=_note(curve.n_drawn, shots),
     )
+
+
+class _Curve(NamedTuple):
+    """A row for each class, and the last for all of them; a column for each number of shots."""
+
+    values: tuple[tuple[float | None, ...], ...]
+    intervals: tuple[tuple[Interval | None, ...], ...]
+    n_available: tuple[int, ...]
+    n_drawn: int
+
+
+def _curve(
+    X: np.ndarray,
+    scaler: StandardScaler,
+    labelled: Labelled,
+    repeats: list[tuple[np.ndarray, np.ndarray]],
+    shots: Sequence[int],
+) -> _Curve:
+    drawn = [_draw(X, scaler, labelled, repeat, shots) for repeat in repeats]
+    n_held_out = float(np.mean([len(held_out) for _, held_out in repeats]))
+    share = n_held_out / len(labelled.codes)
+    n_available = np.min([draw.n_available for draw in drawn], axis=0)
+    n_scored = np.append(share * np.bincount(labelled.codes), n_held_out)
+    scores = np.array([np.vstack([draw.recall, draw.accuracy]) for draw in drawn]).swapaxes(0, 1)
+    # In the order of the shots, those of all draws; where few are left out, of none.
+    n_drawn = min(int((~np.isnan(draw.accuracy)).sum()) for draw in drawn)
+    rows = []
+    for of_row, n_of_row, n_most in zip(
+        scores, n_scored, np.append(n_available, n_available.max()), strict=True
+    ):
+        is_enough = [n_shots <= n_most and column < n_drawn for column, n_shots in enumerate(shots)]
+        rows.append(
+            [
+                _mean(column, share, n_of_row) if enough else _NONE
+                for column, enough in zip(of_row.T, is_enough, strict=True)
+            ]
+        )
+    values = tuple(tuple(mean.value for mean in row) for row in rows)
+    intervals = tuple(tuple(mean.interval for mean in row) for row in rows)
+    return _Curve(values, intervals, tuple(n_available.tolist()), n_drawn)
+
+
+def _note(n_drawn: int, shots: Sequence[int]) -> str:
+    if n_drawn == len(shots):
+        return ""
+    left_out = ", ".join(str(n_shots) for n_shots in shots[n_drawn:])
+    return f"{left_out} labels of every class were not drawn: too many for so many classes and features"
 
 
 class _Mean(NamedTuple):
@@ -221,11 +263,25 @@ def _fitted_scaler(X: np.ndarray) -> StandardScaler:
 
 @dataclass(frozen=True)
 class _Scores:
-    """Of one draw: recall (n_classes, n_shots), NaN where nothing of the class was held out, and accuracy."""
+    """Of one draw: recall (n_classes, n_shots), NaN where nothing of the class was held out, and accuracy.
+
+    Both are NaN for shots that are too many to be computed.
+    """
 
     recall: np.ndarray
     accuracy: np.ndarray
     n_available: np.ndarray
+
+
+class _Shown(NamedTuple):
+    """Samples of every class to learn from, and how many of their class are before each of them."""
+
+    samples: np.ndarray
+    places: np.ndarray
+
+    def up_to(self, n_shots: int) -> _Shown:
+        is_taken = self.places < n_shots
+        return _Shown(self.samples[is_taken], self.places[is_taken])
 
 
 def _draw(
@@ -235,54 +291,77 @@ def _draw(
     repeat: tuple[np.ndarray, np.ndarray],
     shots: Sequence[int],
 ) -> _Scores:
-    training, held_out = repeat
-    of_class = [_of_other_groups(labelled, training, label) for label in range(len(labelled.classes))]
-    chosen = np.concatenate([samples[: max(shots)] for samples in of_class])
-    place = np.concatenate([np.arange(len(samples[: max(shots)])) for samples in of_class])
-    shown, asked = (
-        scaler.transform(X[samples].astype(np.float32, copy=False)) for samples in (chosen, held_out)
-    )
-    products = (shown @ shown.T).astype(np.float64), asked @ shown.T
-    truth, targets = np.eye(len(of_class))[labelled.codes[held_out]], np.eye(len(of_class))
-    recall, accuracy = np.full((len(of_class), len(shots)), np.nan), np.empty(len(shots))
-    for column, n_shots in enumerate(shots):
-        taken = np.flatnonzero(place < n_shots)
-        inner, outer = products[0][np.ix_(taken, taken)], products[1][:, taken]
-        decisions = _ridge(inner, outer, targets[labelled.codes[chosen[taken]]], X.shape[1])
-        is_right = decisions.argmax(axis=1) == labelled.codes[held_out]
+    (training, held_out), n_columns = repeat, len(shots)
+    n_classes, truth = len(labelled.classes), labelled.codes[held_out]
+    available = _of_other_groups(labelled, training)
+    shown = available.up_to(max(shots))
+    by_columns = X.shape[1] < len(shown.samples) and X.shape[1] <= _MOST_COLUMNS
+    if not by_columns:
+        shots = [each for each in shots if (shown.places < each).sum() <= _MOST_SAMPLES]
+        shown = shown.up_to(max(shots, default=0))
+
+    def features(samples: np.ndarray) -> np.ndarray:
+        scaled: np.ndarray = scaler.transform(X[samples].astype(np.float32, copy=False))
+        return scaled
+
+    answered = (_by_columns if by_columns else _by_samples)(features, labelled, shown, held_out, shots)
+    recall, accuracy = np.full((n_classes, n_columns), np.nan), np.full(n_columns, np.nan)
+    n_held_out = np.bincount(truth, minlength=n_classes)
+    for column, answers in enumerate(answered):
+        is_right = answers == truth
         accuracy[column] = is_right.mean()
-        n_held_out = truth.sum(axis=0)
-        np.divide(is_right @ truth, n_held_out, out=recall[:, column], where=n_held_out > 0)
-    return _Scores(recall, accuracy, np.array([len(samples) for samples in of_class]))
+        n_right = np.bincount(truth, is_right, n_classes)
+        np.divide(n_right, n_held_out, out=recall[:, column], where=n_held_out > 0)
+    return _Scores(recall, accuracy, np.bincount(labelled.codes[available.samples], minlength=n_classes))
 
 
-def _of_other_groups(labelled: Labelled, training: np.ndarray, label: int) -> np.ndarray:
-    """Training samples of a class, one of each group, in the order of the draw."""
-    samples = training[labelled.codes[training] == label]
-    first = np.unique(labelled.members[samples], return_index=True)[1]
-    kept: np.ndarray = samples[np.sort(first)]
-    return kept
+def _of_other_groups(labelled: Labelled, training: np.ndarray) -> _Shown:
+    """Training samples, one of each group and class: class by class, in the order of the draw."""
+    codes = labelled.codes[training]
+    keys = codes * (int(labelled.members.max()) + 1) + labelled.members[training]
+    samples = training[np.sort(np.unique(keys, return_index=True)[1])]
+    samples = samples[np.argsort(labelled.codes[samples], kind="stable")]
+    starts = np.searchsorted(labelled.codes[samples], labelled.codes[samples])
+    return _Shown(samples, np.arange(len(samples)) - starts)
 
 
-def _ridge(inner: np.ndarray, outer: np.ndarray, targets: np.ndarray, penalty: float) -> np.ndarray:
-    """What ridge regression with an intercept answers, from the products of its samples alone.
+_Features = Callable[[np.ndarray], np.ndarray]
 
-    Parameters
-    ----------
-    inner : ndarray of shape (n_training, n_training)
-        Products of the training samples with each other.
-    outer : ndarray of shape (n_held_out, n_training)
-    targets : ndarray of shape (n_training, n_classes)
-    penalty : float
 
-    Returns
-    -------
-    ndarray of shape (n_held_out, n_classes)
-    """
-    mean, shares = inner.mean(axis=0), targets.mean(axis=0)
-    centred = inner - mean - mean[:, None] + mean.mean()
-    np.fill_diagonal(centred, centred.diagonal() + penalty)
-    weights = solve(centred, targets - shares, assume_a="pos").astype(outer.dtype)
-    # The weights add up to 0, so that of the centring only the training samples' own mean is left.
-    answers: np.ndarray = outer @ weights - mean @ weights + shares
-    return answers
+def _by_samples(
+    features: _Features, labelled: Labelled, shown: _Shown, held_out: np.ndarray, shots: Sequence[int]
+) -> Iterator[np.ndarray]:
+    """The classes of the held-out samples by each number of shots, from the products of samples."""
+    if not shots:
+        return
+    known = features(shown.samples)
+    inner, outer = known @ known.T, features(held_out) @ known.T
+    for n_shots in shots:
+        taken = np.flatnonzero(shown.places < n_shots)
+        targets = np.eye(len(labelled.classes), dtype=np.float32)[labelled.codes[shown.samples[taken]]]
+        among = inner[np.ix_(taken, taken)].astype(np.float64)
+        yield ridge_of_samples(among, outer[:, taken], targets, known.shape[1]).argmax(axis=1)
+
+
+def _by_columns(
+    features: _Features, labelled: Labelled, shown: _Shown, held_out: np.ndarray, shots: Sequence[int]
+) -> Iterator[np.ndarray]:
+    """The same from the products of columns and the sums of classes."""
+    asked = features(held_out)
+    n_columns, n_classes = asked.shape[1], len(labelled.classes)
+    products, sums = np.zeros((n_columns, n_columns)), np.zeros((n_classes, n_columns), np.float32)
+    counts, n_before, answers = np.zeros(n_classes), 0, np.zeros(0, np.intp)
+    for n_shots in shots:
+        more = shown.samples[(shown.places >= n_before) & (shown.places < n_shots)]
+        for start in range(0, len(more), _BLOCK_ROWS):
+            samples = more[start : start + _BLOCK_ROWS]
+            block = features(samples)
+            products += block.T @ block
+            # Class by class, as they are.
+            classes, first = np.unique(labelled.codes[samples], return_index=True)
+            sums[classes] += np.add.reduceat(block, first)
+            counts += np.bincount(labelled.codes[samples], minlength=n_classes)
+        if len(more):
+            answers = ridge_of_columns(products, sums, counts, asked).argmax(axis=1)
+        n_before = n_shots
+        yield answers

@@ -16,14 +16,13 @@ left. The held-out part's are not, as long as no label of that part was asked ab
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, NamedTuple
 
 from featx.files import StrPath, atomic_write
+from featx.tables import save_table
 
 EVERYWHERE, TRAINING = "everywhere", "training"
 SUSPECTED_LABEL = "suspected_label"
@@ -169,6 +168,8 @@ class Audit:
 
     def to_rows(self) -> list[dict[str, Any]]:
         """One row for each sample of each finding, as the CSV has them; one without a sample for a class."""
+        # Sets of copies may be as large as the data.
+        excluded = [frozenset(finding.excluded) for finding in self.findings]
         return [
             {
                 "finding": number,
@@ -179,7 +180,7 @@ class Audit:
                 "score": round(finding.score, 6),
                 "across": " ".join(finding.across),
                 "reason": finding.reason,
-                "exclude": finding.scope if sample_id in finding.excluded else "",
+                "exclude": finding.scope if sample_id in excluded[number] else "",
             }
             for number, finding in enumerate(self.findings)
             for sample_id in finding.sample_ids or ("",)
@@ -195,14 +196,10 @@ class Audit:
         Parameters
         ----------
         path : path-like
-            Created or replaced.
+            Created or replaced. A name that a spreadsheet would run has an apostrophe before it, which
+            `featx.insight.exclusions.read_exclusions` takes away.
         """
-        text = io.StringIO(newline="")
-        writer = csv.DictWriter(text, _COLUMNS)
-        writer.writeheader()
-        writer.writerows(self.to_rows())
-        # An undecodable byte of a file name becomes an escape, as in the feature file.
-        atomic_write(path, text.getvalue().encode("utf-8", "backslashreplace"))
+        save_table(path, _COLUMNS, (row.values() for row in self.to_rows()))
 
     def save_json(self, path: StrPath) -> None:
         """Write everything as one JSON object; it appears complete or not at all.

@@ -9,8 +9,10 @@ overconfidence out of it.
 
 A label is suspected by confident learning (Northcutt, Jiang and Chuang, Confident Learning: Estimating
 Uncertainty in Dataset Labels, JAIR 70, 2021): a class is likely for a sample where its probability is at
-least the mean over the samples that are called so. A sample of which another class is the likeliest of
-those, and likelier than its own, is suspected. So a class that is hard is not suspected as a whole.
+least the mean over the samples that are called so. A sample is suspected where the likeliest of its likely
+classes is not its own, and any class is likelier than its own; the likeliest of all is suggested, which need
+not be a likely one. So a class that is hard is not suspected as a whole. cleanlab's ``confident_learning``
+filter does the same.
 
 Measured with 40 labels of 2,624 solar cells (1,280 features) and of 1,797 digits (64) flipped, seeds 100 to
 104: average precision of the ranking, and recall and precision of what is suspected.
@@ -47,6 +49,8 @@ from featx.checks import check_choice, check_finite, check_seed, explain, requir
 from featx.errors import HeadError
 
 METHODS = ("confident", "cleanlab")
+#: Samples times classes from which on the probabilities, 400 MB, are too many.
+MOST_PROBABILITIES = 100_000_000
 
 _SHRINKAGE = 0.5
 # Beyond so many columns the products of all pairs take too much memory: they are projected to fewer.
@@ -54,6 +58,8 @@ _MOST_COLUMNS, _N_PROJECTED = 4096, 2048
 _BLOCK_BYTES = 32 * 2**20
 # Of a column's variance, within the classes.
 _LEAST_SHARE = 1e-4
+# Samples times classes that a temperature is fitted to, and samples at least; one number needs no more.
+_MOST_FOR_TEMPERATURE, _LEAST_FOR_TEMPERATURE = 2**20, 200
 # Logarithms of the temperature's inverse.
 _COLDEST, _HOTTEST = -4.0, 1.5
 # Equal probabilities must tie, or rounding would suspect one of two.
@@ -108,7 +114,7 @@ def out_of_fold_probabilities(
 
     Returns
     -------
-    ndarray of shape (n_samples, n_classes)
+    ndarray of shape (n_samples, n_classes), float32
         Not-a-number for a sample that no model could know the class of, because all of that class, or all
         of the other classes, are in its own fold.
 
@@ -132,20 +138,21 @@ def out_of_fold_probabilities(
     check_finite(X)
     members = np.unique(np.arange(n_samples) if groups is None else groups, return_inverse=True)[1]
     folds = _folds(labels, members, cv, random_state)
-    probabilities = np.full((n_samples, n_classes), np.nan)
+    probabilities = np.full((n_samples, n_classes), np.nan, np.float32)
     if not n_samples or folds.max() == 0:
         return probabilities
     moments = _Moments(_narrowed(X, random_state), labels, folds)
     for fold in range(moments.n_folds):
-        rows = np.flatnonzero(folds == fold)
         known = np.delete(moments.counts, fold, axis=0).sum(axis=0)
         if (known > 0).sum() < 2:
             continue
-        found = moments.probabilities(fold, rows)
-        if neighbors is not None:
-            found = (found + _votes(neighbors[rows], labels, folds != fold, known)) / 2
-        found[known[labels[rows]] == 0] = np.nan
-        probabilities[rows] = found
+        discriminant, inverse_temperature = moments.discriminant((fold,)), moments.inverse_temperature(fold)
+        for rows in _in_parts(np.flatnonzero(folds == fold), n_classes):
+            found = softmax(discriminant.decisions(moments.centred(rows)) * inverse_temperature, axis=1)
+            if neighbors is not None:
+                found = (found + _votes(neighbors[rows], labels, folds != fold, known)) / 2
+            found[known[labels[rows]] == 0] = np.nan
+            probabilities[rows] = found
     return probabilities
 
 
@@ -185,6 +192,26 @@ def _narrowed(X: np.ndarray, random_state: int) -> np.ndarray:
     return narrow
 
 
+def _in_parts(rows: np.ndarray, width: int) -> list[np.ndarray]:
+    """Rows of a table in parts that take little memory."""
+    step = max(1, _BLOCK_BYTES // (8 * width))
+    return [rows[start : start + step] for start in range(0, len(rows), step)]
+
+
+class _Discriminant(NamedTuple):
+    """Weights (n_features, n_known) and constants of the classes that are known."""
+
+    weights: np.ndarray
+    constants: np.ndarray
+    is_known: np.ndarray
+
+    def decisions(self, centred: np.ndarray) -> np.ndarray:
+        """Log posteriors, up to a constant of each row; of a class that is unknown, minus infinity."""
+        found = np.full((len(centred), len(self.is_known)), -np.inf)
+        found[:, self.is_known] = centred @ self.weights + self.constants
+        return found
+
+
 class _Moments:
     """What discriminants are made of, fold by fold: counts and sums of classes, products of columns.
 
@@ -206,20 +233,15 @@ class _Moments:
         self._products = np.zeros((self.n_folds, X.shape[1], X.shape[1]), np.float32)
         for fold in range(self.n_folds):
             for rows in self._blocks(np.flatnonzero(folds == fold)):
-                block = self._centred(rows)
-                indicator = np.eye(n_classes, dtype=np.float32)[labels[rows]]
-                self._sums[fold] += indicator.T @ block
+                block = self.centred(rows)
+                order = np.argsort(labels[rows], kind="stable")
+                classes, first = np.unique(labels[rows][order], return_index=True)
+                self._sums[fold, classes] += np.add.reduceat(block[order], first)
                 self._products[fold] += block.T @ block
         self._total = self._products.sum(axis=0, dtype=np.float64)
 
-    def probabilities(self, fold: int, rows: np.ndarray) -> np.ndarray:
-        """What a discriminant fitted on all other folds says of rows of this one, (n_rows, n_classes)."""
-        decisions = self._decisions((fold,), rows)
-        found: np.ndarray = softmax(decisions * self._inverse_temperature(fold), axis=1)
-        return found
-
-    def _decisions(self, left_out: tuple[int, ...], rows: np.ndarray) -> np.ndarray:
-        """Log posteriors, up to a constant of each row; of a class that was left out, minus infinity."""
+    def discriminant(self, left_out: tuple[int, ...]) -> _Discriminant:
+        """Fitted on all folds but those left out."""
         counts = self._without(self.counts, left_out)
         is_known = counts > 0
         n_known = counts[is_known]
@@ -235,17 +257,14 @@ class _Moments:
         np.fill_diagonal(within, diagonal)
         weights = cho_solve(cho_factor(within, overwrite_a=True, check_finite=False), means.T)
         constants = np.log(n_known / n_known.sum()) - (means.T * weights).sum(axis=0) / 2
-        decisions = np.full((len(rows), len(counts)), -np.inf)
-        products = [self._centred(block) @ weights.astype(np.float32) for block in self._blocks(rows)]
-        decisions[:, is_known] = np.concatenate(products) + constants
-        return decisions
+        return _Discriminant(weights.astype(np.float32), constants, is_known)
 
     def _without(self, parts: np.ndarray, left_out: tuple[int, ...]) -> np.ndarray:
         """The sum over the folds that are not left out."""
         kept: np.ndarray = np.delete(parts, left_out, axis=0).sum(axis=0)
         return kept
 
-    def _inverse_temperature(self, fold: int) -> float:
+    def inverse_temperature(self, fold: int) -> float:
         """What decisions are multiplied by to be the likeliest for others that were left out besides.
 
         What a model without two folds says of either serves the other, so that each fold has two such models
@@ -269,15 +288,19 @@ class _Moments:
         return float(np.exp(best.x))
 
     def _decided(self, left_out: tuple[int, int], fold: int) -> tuple[np.ndarray, np.ndarray]:
-        """Decisions on a fold's samples of known classes, and these classes."""
-        known = self._without(self.counts, left_out) > 0
+        """Decisions on a fold's samples of known classes, and these classes; on a share of many."""
+        discriminant = self.discriminant(left_out)
         rows = np.flatnonzero(self._fold_of == fold)
-        rows = rows[known[self._labels[rows]]]
-        if not len(rows) or known.sum() < 2:
-            return np.empty((0, len(known))), np.empty(0, np.intp)
-        return self._decisions(left_out, rows), self._labels[rows]
+        rows = rows[discriminant.is_known[self._labels[rows]]]
+        n_most = max(_LEAST_FOR_TEMPERATURE, _MOST_FOR_TEMPERATURE // len(discriminant.is_known))
+        if len(rows) > n_most:
+            rows = np.random.default_rng(fold).choice(rows, n_most, replace=False)
+        if not len(rows) or discriminant.is_known.sum() < 2:
+            return np.empty((0, len(discriminant.is_known))), np.empty(0, np.intp)
+        return discriminant.decisions(self.centred(rows)), self._labels[rows]
 
-    def _centred(self, rows: np.ndarray) -> np.ndarray:
+    def centred(self, rows: np.ndarray) -> np.ndarray:
+        """Features of some rows, as the discriminants take them."""
         centred: np.ndarray = self._X[rows].astype(np.float32) - self._origin
         return centred
 
@@ -334,29 +357,35 @@ def suspected_labels(
     SuspectedLabels(rows=array([4]), scores=array([0.8]), suggested=array([0]))
     """
     check_choice("method", method, METHODS, HeadError)
-    labels, judged = np.asarray(codes, np.intp), np.flatnonzero(np.isfinite(probabilities).all(axis=1))
-    found, given = probabilities[judged], labels[judged]
+    labels = np.asarray(codes, np.intp)
+    judged = np.flatnonzero(np.isfinite(probabilities.sum(axis=1)))
     # A class that nobody could be judged by is nobody's.
-    present, given = np.unique(given, return_inverse=True)
+    present, given = np.unique(labels[judged], return_inverse=True)
     if len(present) < 2:
         return SuspectedLabels(np.array([], np.intp), np.array([]), np.array([], np.intp))
-    found = found[:, present]
+    if len(judged) == len(labels) and len(present) == probabilities.shape[1]:
+        found = probabilities
+    else:
+        found = probabilities[np.ix_(judged, present)]
     is_suspected = _by_cleanlab(found, given) if method == "cleanlab" else _by_confidence(found, given)
     rows = np.flatnonzero(is_suspected)
     suggested = found[rows].argmax(axis=1)
-    scores = found[rows, suggested] - found[rows, given[rows]]
+    scores = (found[rows, suggested] - found[rows, given[rows]]).astype(np.float64)
     order = np.argsort(-scores, kind="stable")
     return SuspectedLabels(judged[rows[order]], scores[order], present[suggested[order]])
 
 
 def _by_confidence(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    n_classes = probabilities.shape[1]
-    thresholds = np.array([probabilities[labels == label, label].mean() for label in range(n_classes)])
-    is_likely = probabilities >= thresholds - _ROUNDING
-    likeliest = np.where(is_likely, probabilities, -1).argmax(axis=1)
-    own = probabilities[np.arange(len(labels)), labels]
-    is_other: np.ndarray = is_likely.any(axis=1) & (likeliest != labels)
-    is_suspected: np.ndarray = is_other & (probabilities.max(axis=1) > own + _ROUNDING)
+    n_samples, n_classes = probabilities.shape
+    own = probabilities[np.arange(n_samples), labels].astype(np.float64)
+    thresholds = np.bincount(labels, own, n_classes) / np.bincount(labels, minlength=n_classes)
+    is_suspected = np.zeros(n_samples, bool)
+    for rows in _in_parts(np.arange(n_samples), n_classes):
+        found = probabilities[rows]
+        is_likely = found >= thresholds - _ROUNDING
+        likeliest = np.where(is_likely, found, -1).argmax(axis=1)
+        is_other = is_likely.any(axis=1) & (likeliest != labels[rows])
+        is_suspected[rows] = is_other & (found.max(axis=1) > own[rows] + _ROUNDING)
     return is_suspected
 
 

@@ -230,13 +230,13 @@ def learning_curve(
     scores, chosen = scores[:, is_scored], np.array(chosen)[is_scored].tolist()
     n_held_out = float(np.mean([len(held_out) for _, held_out in repeats]))
     n_total = len(labelled.codes)
-    share, n_scored = n_held_out / n_total, n_held_out if scoring == "accuracy" else None
+    share = n_held_out / n_total
     return LearningCurve(
         scoring=scoring,
         n_total=n_total,
         n_samples=tuple(chosen),
         score=tuple(scores.mean(axis=0).tolist()),
-        score_ci=tuple(corrected_interval(column, share, n_scored) for column in scores.T),
+        score_ci=tuple(corrected_interval(column, share, n_held_out) for column in scores.T),
         projected=_projections(np.array(chosen), scores, n_total, share, random_state),
         chance=_chance(labelled.codes, scoring),
         n_repeats=n_repeats,

@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
+from scipy.sparse import csr_array
 
 from featx.insight.answers import Answers
 
@@ -80,7 +81,12 @@ def score_metrics(codes: np.ndarray, scores: np.ndarray | None) -> Metrics:
     # For two classes, one against the rest is the same area twice.
     labels = [1] if scores.shape[1] == 2 else range(scores.shape[1])
     ranked = [_Ranked(codes == label, scores[:, label]) for label in labels]
-    return lambda weights: {"roc_auc": np.mean([each.area(weights) for each in ranked], axis=0)}
+
+    def metrics(weights: np.ndarray) -> dict[str, np.ndarray]:
+        by_sample = np.ascontiguousarray(weights.T)
+        return {"roc_auc": np.mean([each.area(by_sample) for each in ranked], axis=0)}
+
+    return metrics
 
 
 def curve_metrics(codes: np.ndarray, scores: np.ndarray | None) -> Metrics:
@@ -90,7 +96,8 @@ def curve_metrics(codes: np.ndarray, scores: np.ndarray | None) -> Metrics:
     ranked = [_Ranked(codes == label, scores[:, label]) for label in range(scores.shape[1])]
 
     def metrics(weights: np.ndarray) -> dict[str, np.ndarray]:
-        areas, precisions = zip(*(each.both(weights) for each in ranked), strict=True)
+        by_sample = np.ascontiguousarray(weights.T)
+        areas, precisions = zip(*(each.both(by_sample) for each in ranked), strict=True)
         # For two classes, one against the rest is the same area twice.
         overall = areas[-1] if len(areas) == 2 else np.mean(areas, axis=0)
         return {
@@ -107,6 +114,9 @@ class _Ranked:
 
     Equal scores are one step, and so are negative samples without a positive one between them: nothing
     that is asked here can tell these apart, and of rare classes there are few steps.
+
+    Weights come as (n_samples, n_resamples), because samples are gathered: each is one piece of memory, and
+    a sparse product adds them up into steps without a copy of them all.
     """
 
     def __init__(self, is_positive: np.ndarray, score: np.ndarray) -> None:
@@ -115,39 +125,33 @@ class _Ranked:
         has_positive = np.bincount(ties, weights=is_positive[order]) > 0
         is_new = has_positive | np.append([True], has_positive[:-1])
         steps = (np.cumsum(is_new) - 1)[ties]
-        self._n_steps = int(steps[-1]) + 1
-        self._of_kind = [(order[kind], steps[kind]) for kind in (is_positive[order], ~is_positive[order])]
+        shape = int(steps[-1]) + 1, len(order)
+        self._positive, self._negative = (
+            csr_array((kind.astype(float)[kind], (steps[kind], order[kind])), shape=shape)
+            for kind in (is_positive[order], ~is_positive[order])
+        )
 
-    def area(self, weights: np.ndarray) -> np.ndarray:
+    def area(self, by_sample: np.ndarray) -> np.ndarray:
         """Area under the ROC curve: how often a positive outranks a negative, ties counting half."""
-        return self._area(*self._counts(weights))
+        return self._area(self._positive @ by_sample, self._negative @ by_sample)
 
-    def both(self, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def both(self, by_sample: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The area, and the average precision: precision at each score, by the recall won there."""
-        positive, negative = self._counts(weights)
-        n_positive = positive.sum(axis=1)
+        positive, negative = self._positive @ by_sample, self._negative @ by_sample
+        n_positive = positive.sum(axis=0)
         # How many score as high, or higher.
-        n_hits = np.cumsum(positive[:, ::-1], axis=1)[:, ::-1]
-        n_predicted = np.cumsum(negative[:, ::-1], axis=1)[:, ::-1]
+        n_hits = np.cumsum(positive[::-1], axis=0)[::-1]
+        n_predicted = np.cumsum(negative[::-1], axis=0)[::-1]
         n_predicted += n_hits
         precision = _ratio(n_hits, n_predicted)
         np.nan_to_num(precision, copy=False)
         precision *= positive
-        return self._area(positive, negative), _ratio(precision.sum(axis=1), n_positive)
-
-    def _counts(self, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Weights of the positive and of the negative samples at each step."""
-        positive, negative = np.zeros((2, len(weights), self._n_steps))
-        for counts, (rows, steps) in zip((positive, negative), self._of_kind, strict=True):
-            if len(rows):
-                starts = np.flatnonzero(np.diff(steps, prepend=-1))
-                counts[:, steps[starts]] = np.add.reduceat(weights.take(rows, axis=1), starts, axis=1)
-        return positive, negative
+        return self._area(positive, negative), _ratio(precision.sum(axis=0), n_positive)
 
     @staticmethod
     def _area(positive: np.ndarray, negative: np.ndarray) -> np.ndarray:
-        outranked = np.cumsum(negative, axis=1) - negative / 2
-        return _ratio((positive * outranked).sum(axis=1), positive.sum(axis=1) * negative.sum(axis=1))
+        outranked = np.cumsum(negative, axis=0) - negative / 2
+        return _ratio((positive * outranked).sum(axis=0), positive.sum(axis=0) * negative.sum(axis=0))
 
 
 def probability_metrics(codes: np.ndarray, probabilities: np.ndarray | None) -> Metrics:

@@ -17,6 +17,10 @@ import numpy as np
 from featx.checks import check_finite, check_positive, explain
 from featx.errors import HeadError
 
+#: What float32 tells from 0, between rows of length 1.
+LEAST_DISTANCE = 1e-6
+#: Fewer samples have no bulk to speak of.
+LEAST_SAMPLES = 10
 # Of a block of similarities; its working copies take about as much again.
 _SHARE_OF_MEMORY = 0.25
 _MOST_ROWS = 8192
@@ -45,6 +49,13 @@ class Neighbors:
 
     def __len__(self) -> int:
         return len(self.indices)
+
+
+def check_rate(rate: float) -> None:
+    """Refuse a false discovery rate that is none."""
+    if not 0 < rate < 1:
+        received = f"false_discovery_rate={rate!r}"
+        raise HeadError(explain(received, "a share between 0 and 1", "pass 0.05"))
 
 
 def directions(X: np.ndarray) -> np.ndarray:

@@ -16,14 +16,15 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import false_discovery_control, norm
 
-from featx.checks import explain
-from featx.errors import HeadError
-from featx.insight.neighbors import Neighbors, nearest_neighbors, neighbors_among
+from featx.insight.neighbors import (
+    LEAST_DISTANCE,
+    LEAST_SAMPLES,
+    Neighbors,
+    check_rate,
+    nearest_neighbors,
+    neighbors_among,
+)
 
-# Fewer samples have no bulk to speak of.
-_LEAST_SAMPLES = 10
-# What float32 tells from 0, between rows of length 1.
-_LEAST_DISTANCE = 1e-6
 # Of the references to expect among the neighbours; so many are there for nearly every sample.
 _SHARE_COUNTED = 0.67
 
@@ -51,10 +52,6 @@ class Outliers:
     rows: np.ndarray
     thresholds: dict[str, float]
 
-    def reason(self, row: int) -> str:
-        """Why a sample is found, in words."""
-        return f"{self.ratios[row]:.1f} times as far from its neighbours as usual"
-
 
 def outliers(
     neighbors: Neighbors,
@@ -72,9 +69,9 @@ def outliers(
     X : ndarray of shape (n_samples, n_features), optional
         The features, for ``sets``.
     sets : sequence of ndarray of int, optional
-        Rows that are copies of each other. With ``X``, a set of more copies than there are neighbours is
-        measured against the other samples, so that copies do not hide that they are odd; smaller sets
-        cannot hide it.
+        Rows that are copies of each other; none in two of them. With ``X``, a set of more copies than there
+        are neighbours counts as one sample when it is measured, so that copies do not hide that they are
+        odd; smaller sets cannot hide it.
     false_discovery_rate : float, default=0.05
         Expected share of false alarms among what is found.
 
@@ -94,19 +91,31 @@ def outliers(
     >>> X = np.random.default_rng(0).normal(size=(200, 8)) + 5
     >>> X[7] *= -1
     >>> found = outliers(nearest_neighbors(X))
-    >>> int(found.rows[0]), found.reason(7)
-    (7, '22.7 times as far from its neighbours as usual')
+    >>> int(found.rows[0]), round(float(found.ratios[7]), 1)
+    (7, 22.7)
     """
-    _check_rate(false_discovery_rate)
-    n_samples, n_neighbors = neighbors.indices.shape
-    if n_samples < _LEAST_SAMPLES:
+    check_rate(false_discovery_rate)
+    n_samples = len(neighbors)
+    if n_samples < LEAST_SAMPLES:
         return _nothing(n_samples)
     distances = neighbors.distances[:, -1].astype(np.float64)
-    for rows in sets:
-        if X is not None and n_neighbors < len(rows) < n_samples:
-            others = np.delete(X, rows, axis=0)
-            distances[rows] = neighbors_among(X[rows[:1]], others, n_neighbors).distances[0, -1]
+    large = [rows for rows in sets if len(rows) > neighbors.n_neighbors]
+    if X is not None and large:
+        _measure_once(X, large, neighbors.n_neighbors, distances)
     return _judged(distances, distances, false_discovery_rate)
+
+
+def _measure_once(X: np.ndarray, sets: Sequence[np.ndarray], n_neighbors: int, distances: np.ndarray) -> None:
+    """Write how far each set is from what is left when every set is one image."""
+    first = np.array([rows[0] for rows in sets])
+    is_further = np.zeros(len(X), bool)
+    for rows in sets:
+        is_further[rows[1:]] = True
+    # Itself is the nearest of one more.
+    among = neighbors_among(X[first], X[~is_further], n_neighbors + 1).distances
+    if among.shape[1] > 1:
+        for rows, distance in zip(sets, among[:, -1], strict=True):
+            distances[rows] = distance
 
 
 def out_of_distribution(
@@ -152,10 +161,10 @@ def out_of_distribution(
     >>> int(out_of_distribution(X, np.arange(200) < 100).rows[0])
     150
     """
-    _check_rate(false_discovery_rate)
+    check_rate(false_discovery_rate)
     is_reference = np.asarray(is_reference, bool)
     queries = np.flatnonzero(~is_reference)
-    if is_reference.sum() < _LEAST_SAMPLES or not len(queries):
+    if is_reference.sum() < LEAST_SAMPLES or not len(queries):
         return _nothing(len(X))
     if neighbors is None:
         neighbors = nearest_neighbors(X, n_neighbors, memory_gb=memory_gb)
@@ -170,18 +179,12 @@ def out_of_distribution(
         among = neighbors_among(X[unknown], X[is_reference], n_counted, memory_gb=memory_gb)
         distances[unknown] = among.distances[:, -1]
     bulk = distances[is_reference & is_known]
-    if len(bulk) < _LEAST_SAMPLES:
+    if len(bulk) < LEAST_SAMPLES:
         return _nothing(len(X))
     judged = _judged(distances[queries], bulk, false_discovery_rate)
     scores, ratios = np.zeros(len(X)), np.ones(len(X))
     scores[queries], ratios[queries] = judged.scores, judged.ratios
     return Outliers(scores, ratios, queries[judged.rows], judged.thresholds)
-
-
-def _check_rate(rate: float) -> None:
-    if not 0 < rate < 1:
-        received = f"false_discovery_rate={rate!r}"
-        raise HeadError(explain(received, "a share between 0 and 1", "pass 0.05"))
 
 
 def _nothing(n_samples: int) -> Outliers:
@@ -191,7 +194,7 @@ def _nothing(n_samples: int) -> Outliers:
 def _judged(distances: np.ndarray, of_bulk: np.ndarray, false_discovery_rate: float) -> Outliers:
     """Distances set against the bulk's, which may be the same."""
     logs, bulk = (
-        np.log(np.maximum(values, _LEAST_DISTANCE, dtype=np.float64)) for values in (distances, of_bulk)
+        np.log(np.maximum(values, LEAST_DISTANCE, dtype=np.float64)) for values in (distances, of_bulk)
     )
     median, upper = np.quantile(bulk, [0.5, 0.75])
     deviation = float((upper - median) / norm.ppf(0.75))

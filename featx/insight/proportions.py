@@ -20,7 +20,8 @@ from scipy.stats import norm, t
 from featx.insight.metrics import CONFIDENCE, Interval
 
 _TAIL = (1 - CONFIDENCE) / 2
-_Z = float(norm.isf(_TAIL))
+#: Of the normal distribution, at 95 %.
+QUANTILE = float(norm.isf(_TAIL))
 
 
 def members_of(groups: Sequence[Any] | np.ndarray | None) -> np.ndarray | None:
@@ -52,7 +53,7 @@ def wilson_interval(share: float, n_samples: float) -> Interval:
     >>> round(low, 3), high
     (0.722, 1.0)
     """
-    square = _Z**2 / n_samples
+    square = QUANTILE**2 / n_samples
     centre = (share + square / 2) / (1 + square)
     half = math.sqrt(square * share * (1 - share) + square**2 / 4) / (1 + square)
     # Rounding, where the share is 0 or 1.
@@ -128,7 +129,7 @@ def effective_size(is_hit: np.ndarray, members: np.ndarray | None) -> float:
     residuals = np.bincount(members, weights=is_hit - share)
     variance = float((residuals**2).sum()) * n_groups / (n_groups - 1) / n_samples**2
     # Few groups tell their own spread badly: Student's quantile in place of the normal one.
-    loss = (_Z / float(t.isf(_TAIL, n_groups - 1))) ** 2
+    loss = (QUANTILE / float(t.isf(_TAIL, n_groups - 1))) ** 2
     # Groups that are more even than chance are not taken at their word.
     size = min(n_samples, share * (1 - share) / variance) if variance > 0 else n_samples
     return size * loss
@@ -149,3 +150,38 @@ def difference_interval(a: tuple[float, Interval], b: tuple[float, Interval]) ->
     (of_a, (low_a, high_a)), (of_b, (low_b, high_b)) = a, b
     down, up = math.hypot(of_a - low_a, high_b - of_b), math.hypot(high_a - of_a, of_b - low_b)
     return of_a - of_b - down, of_a - of_b + up
+
+
+def paired_difference_interval(n_both: float, n_only_a: float, n_only_b: float, n_neither: float) -> Interval:
+    """The 95 % interval of a share of samples less another share of the same samples.
+
+    Newcombe's hybrid score interval for pairs (Statistics in Medicine 17, 1998, 2635-2650, method 10). It has
+    a width where the shares are of just the same samples: the next one might be in one of them alone.
+
+    Parameters
+    ----------
+    n_both, n_only_a, n_only_b, n_neither : float
+        Samples that are hits of both, of one, and of neither; not whole where they are effective numbers.
+
+    Examples
+    --------
+    >>> low, high = paired_difference_interval(36, 14, 0, 0)
+    >>> round(low, 4), round(high, 4)
+    (0.1528, 0.4167)
+    >>> low, high = paired_difference_interval(10, 0, 0, 0)
+    >>> round(low, 3), round(high, 3)
+    (-0.278, 0.278)
+    """
+    n_samples = n_both + n_only_a + n_only_b + n_neither
+    a, b = (n_both + n_only_a) / n_samples, (n_both + n_only_b) / n_samples
+    (low_a, high_a), (low_b, high_b) = wilson_interval(a, n_samples), wilson_interval(b, n_samples)
+    product = n_samples**4 * a * (1 - a) * b * (1 - b)
+    excess = n_both * n_neither - n_only_a * n_only_b
+    # How much the shares go together, less what continuity takes off.
+    excess = max(excess - n_samples / 2, 0.0) if excess > 0 else excess
+    together = excess / math.sqrt(product) if product > 0 else 0.0
+
+    def distance(x: float, y: float) -> float:
+        return math.sqrt(max(0.0, x * x - 2 * together * x * y + y * y))
+
+    return a - b - distance(a - low_a, high_b - b), a - b + distance(high_a - a, b - low_b)

@@ -7,10 +7,9 @@ and two sizes of one repeat differ by the added samples alone. scikit-learn's ``
 beginnings of a fold too, but in the fold's order, or shuffled without regard to classes.
 
 Repeats are not independent: they hold out and train on the same samples over and over, so that the
-deviation of their mean is more than their own deviation by the square root of their number. Nadeau and
-Bengio (Inference for the Generalization Error, Machine Learning 52, 2003) put the variance at
-``s^2 * (1 / n_repeats + n_held_out / n_training)``, with the t distribution of ``n_repeats - 1`` degrees of
-freedom: the corrected resampled interval. Its ratio is taken as that of the whole parts for every size.
+deviation of their mean is more than their own deviation by the square root of their number: as for folds, it
+is Nadeau and Bengio's (see `featx.insight.folds`), with the t distribution of ``n_repeats - 1`` degrees of
+freedom. Its ratio is taken as that of the whole parts for every size.
 """
 
 from __future__ import annotations
@@ -18,6 +17,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.stats import t
 
+from featx.insight.folds import deviation_of_mean
 from featx.insight.metrics import CONFIDENCE, Interval
 
 
@@ -89,28 +89,7 @@ def _ordered_groups(
     return np.concatenate([order[leading], np.delete(order, leading)]), len(leading)
 
 
-def deviation_of_mean(scores: np.ndarray, share: float, n_scored: float | None = None) -> float:
-    """Corrected resampled standard deviation of the mean of repeats.
-
-    Parameters
-    ----------
-    scores : ndarray of shape (n_repeats,)
-    share : float
-        Of the samples that a repeat holds out.
-    n_scored : float, optional
-        Samples that a score is a share of, which then varies by no less than chance: all repeats may get
-        everything right, and the next sample be wrong.
-    """
-    n_repeats = len(scores)
-    variance = float(np.var(scores, ddof=1))
-    if n_scored:
-        # Laplace's rule of succession, for what was right in every repeat.
-        right = (np.mean(scores) * n_scored * n_repeats + 1) / (n_scored * n_repeats + 2)
-        variance = max(variance, right * (1 - right) / n_scored * (1 - share))
-    return float(np.sqrt(variance * (1 / n_repeats + share / (1 - share))))
-
-
-def corrected_interval(scores: np.ndarray, share: float, n_scored: float | None = None) -> Interval:
+def corrected_interval(scores: np.ndarray, share: float, n_scored: float) -> Interval:
     """The corrected resampled interval of the mean of repeats, cut to 0 and 1; see the module.
 
     Parameters
@@ -119,16 +98,16 @@ def corrected_interval(scores: np.ndarray, share: float, n_scored: float | None 
         Two or more, from 0 to 1.
     share : float
         Of the samples that a repeat holds out.
-    n_scored : float, optional
-        Samples that a score is a share of, which then varies by no less than chance.
+    n_scored : float
+        Samples that a repeat scores: a score varies by no less than chance has it for so many.
 
     Examples
     --------
-    >>> low, high = corrected_interval(np.array([0.8, 0.7, 0.9, 0.8]), 0.25)
+    >>> low, high = corrected_interval(np.array([0.8, 0.7, 0.9, 0.8]), 0.25, 40)
     >>> round(low, 3), round(high, 3)
     (0.602, 0.998)
     """
-    half = _quantile(len(scores)) * deviation_of_mean(scores, share, n_scored)
+    half = _quantile(len(scores)) * float(deviation_of_mean(scores, share / (1 - share), n_scored))
     mean = float(np.mean(scores))
     return max(0.0, mean - half), min(1.0, mean + half)
 

@@ -15,6 +15,8 @@ from featx.insight.report_summary import confusions
 from featx.insight.report_tables import (
     Cell,
     Column,
+    Entry,
+    Interval,
     count,
     domain_of,
     measured,
@@ -240,31 +242,31 @@ def _curves(evaluation: Any) -> Iterator[Markup]:
 def _ranking_figures(curves: Any) -> Iterator[Markup]:
     if curves.roc:
         areas = [curve.area for curve in curves.roc]
-        legend = [
-            series_entry(
-                place,
-                curves.roc[index].class_name,
-                f"area {number(areas[index])}{_in_brackets(curves.roc[index].area_ci)}",
-            )
-            for place, index in enumerate(highlighted(areas))
-        ]
+        legend = _legend("area", curves.roc, areas, [curve.area_ci for curve in curves.roc])
         note = f"How many of a class are found for how many false alarms; dotted is chance.{_bundle(areas)}"
         title = "ROC curve" if len(areas) == 1 else "ROC curves, each class against the rest"
         yield plot_figure(roc_svg(curves.roc), "roc", title, note, legend=legend, note=note)
     if curves.precision_recall:
         scores = [curve.average_precision for curve in curves.precision_recall]
-        legend = [
-            series_entry(
-                place,
-                curves.precision_recall[index].class_name,
-                f"average precision {number(scores[index])}"
-                f"{_in_brackets(curves.precision_recall[index].average_precision_ci)}",
-            )
-            for place, index in enumerate(highlighted(scores))
-        ]
+        intervals = [curve.average_precision_ci for curve in curves.precision_recall]
+        legend = _legend("average precision", curves.precision_recall, scores, intervals)
         note = f"How pure what is found stays as more is found; dotted are base rates.{_bundle(scores)}"
         svg = precision_recall_svg(curves.precision_recall)
         yield plot_figure(svg, "precision-recall", "Precision and recall", note, legend=legend, note=note)
+
+
+def _legend(
+    what: str, curves: Sequence[Any], scores: Sequence[float], intervals: Sequence[Interval | None]
+) -> list[Entry]:
+    """Of the curves in colour, each with its class and its score."""
+    return [
+        series_entry(
+            place,
+            curves[index].class_name,
+            f"{what} {number(scores[index])}{_in_brackets(intervals[index])}",
+        )
+        for place, index in enumerate(highlighted(scores))
+    ]
 
 
 def _bundle(scores: Sequence[float]) -> str:
@@ -309,7 +311,7 @@ def _thresholds(evaluation: Any, choices: Sequence[Any]) -> Markup:
         named(evaluation.class_names[-1]),
         " from this probability on; ",
         THRESHOLD_NOTE,
-        ". Intervals are Wilson's, and differ a little from those of the bootstrap above.",
+        ". Intervals are Wilson's.",
     ]
     columns = [Column("chosen for"), *(Column(head, "number") for head in heads)]
     return table(caption, columns, rows, key="thresholds", sortable=False)

@@ -24,7 +24,8 @@ from scipy.stats import fisher_exact, t
 from featx.checks import explain
 from featx.errors import HeadError, printable
 from featx.insight.answers import Answers
-from featx.insight.metrics import Interval, Metrics, interval, score_metrics
+from featx.insight.intervals import mean_area_interval
+from featx.insight.metrics import Interval, Metrics, score_metrics
 from featx.insight.proportions import difference_interval, members_of, share_of
 from featx.views import group_views, one_per_image
 
@@ -61,7 +62,7 @@ class Subgroup:
     roc_auc : float or None
         None where there are fewer than 10 samples, a class is lacking or nothing ranks them.
     roc_auc_ci : tuple of float or None
-        Bootstrap.
+        The bootstrap's, or as `featx.insight.intervals` has it where that has no width.
     difference : float or None
         Accuracy less that of all other samples; None where there are no others.
     difference_ci : tuple of float or None
@@ -264,7 +265,9 @@ def subgroups_of(
                 accuracy=here[0],
                 accuracy_ci=here[1],
                 roc_auc=None if np.isnan(area) else area,
-                roc_auc_ci=None if np.isnan(area) else interval(draws["subgroup_roc_auc"][:, index]),
+                roc_auc_ci=None
+                if np.isnan(area)
+                else mean_area_interval(area, draws["subgroup_roc_auc"][:, index], answers.among(inside)),
                 difference=here[0] - rest[0] if len(outside) else None,
                 difference_ci=difference_interval(here, rest) if len(outside) else None,
                 p_value=corrected[index],

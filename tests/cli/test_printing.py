@@ -1,16 +1,22 @@
 """Tables and JSON: names of files and classes stay text, numbers stay numbers."""
 
 import json
+import re
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from sklearn.naive_bayes import GaussianNB
 
 from featx import evaluate
+from featx.cli import printing
 from featx.cli.printing import (
     limit_of,
     print_evaluations,
     print_extraction,
+    print_failures,
     print_json,
     print_leaderboard,
     print_rows,
@@ -19,8 +25,9 @@ from featx.cli.printing import (
     stage_rows,
     told_apart,
 )
+from featx.errors import printable
 from featx.features.difference import PrecisionDifference
-from featx.features.report import STAGES, ExtractionReport
+from featx.features.report import STAGES, ExtractionReport, Oddity
 
 
 def test_json_knows_numpy_paths_and_not_a_number(capsys, tmp_path):
@@ -41,6 +48,38 @@ def test_odd_names_stay_one_line_of_text(capsys, name):
     assert "\x1b" not in output
     assert len(output.splitlines()) == 5
     assert name.isprintable() is (name in output)
+
+
+@pytest.mark.parametrize("name", ["m[v1].featx", "run[/1].featx", "[bold]x", "\x1b[31mred"])
+def test_odd_names_of_columns_and_titles_stay_text(capsys, name):
+    print_rows([{f"first: {name}": "1"}], title=f"On {name}")
+    output = capsys.readouterr().out
+    assert "\x1b" not in output
+    shown = printable(name)
+    assert f"first: {shown}" in output
+    assert f"On {shown}" in output
+
+
+def test_odd_names_in_lines_stay_text(capsys):
+    oddity = Oddity("[red]moves", 1, ["a\x1b[2J.jpg\nwarning: b"])
+    print_extraction(replace(report_of(), odd=(oddity,)))
+    found = capsys.readouterr().err
+    assert "\x1b" not in found
+    assert len(found.splitlines()) == 1
+    report = SimpleNamespace(
+        n_failed=1, n_samples=1, failed=[SimpleNamespace(sample_id="[/1]\x1b[0m", reason="no\rimage")]
+    )
+    print_failures(report)
+    found = capsys.readouterr().err
+    assert "  [/1]\\x1b[0m: no\\rimage" in found.splitlines()
+
+
+def test_no_command_prints_past_what_makes_names_safe():
+    """Every line goes through say(), but for JSON and what __init__ itself makes printable."""
+    folder = Path(printing.__file__).parent
+    for path in sorted(folder.glob("*.py")):
+        if path.name not in ("printing.py", "__init__.py"):
+            assert not re.search(r"(typer\.echo|\bprint)\(", path.read_text()), path.name
 
 
 def test_wide_cells_are_not_cut_in_a_pipe(capsys):
@@ -146,7 +185,9 @@ def test_what_the_folds_tell_of_candidates():
     first = candidate_of(1, 0.9, 1.0)
     assert told_apart([first]) == told_apart([first, candidate_of(2, 0.8, None)]) == ""
     others = [candidate_of(2, 0.8, 0.01), candidate_of(3, 0.7, 0.001)]
-    assert told_apart([first, *others]).startswith("the best is better than each of the 2 others (p: ")
+    told = told_apart([first, *others])
+    assert told.startswith("the folds tell the best from each of the 2 others (p: ")
+    assert "corrected for 2 tests by Holm" in told
 
 
 def draw_evaluation(**options):

@@ -114,3 +114,19 @@ def test_miniatures_are_made_besides(tmp_path):
     _, miniatures = inspect_images(source, range(13))
     np.testing.assert_array_equal(miniatures, make_miniatures(source))
     assert np.flatnonzero(np.isnan(miniatures).any(axis=1)).tolist() == [bad]
+
+
+def test_a_source_that_fails_meanwhile_is_said_of_its_image(tmp_path):
+    source = folder_of(tmp_path / "images", {})
+    read = source.read
+
+    def failing(start, stop):
+        if start == 2:
+            raise OSError(5, "Input/output error")
+        return read(start, stop)
+
+    source.read = failing
+    found, miniatures = inspect_images(source, range(len(source)))
+    assert [(each.index, each.harms) for each in found if each.error] == [(2, True)]
+    assert "Input/output error" in found[0].error
+    assert np.isnan(miniatures).any(axis=1).tolist() == [index == 2 for index in range(len(source))]

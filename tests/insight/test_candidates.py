@@ -8,7 +8,8 @@ from sklearn.datasets import load_digits
 
 from featx.heads.search import HeadSearch
 from featx.insight.candidates import candidates_of, ranked_by
-from featx.insight.folds import fold_interval, fold_p_values
+from featx.insight.folds import fold_interval, fold_p_values, score_range
+from featx.insight.subgroups import holm
 
 
 @pytest.fixture(scope="module")
@@ -26,11 +27,12 @@ def test_the_scores_that_rank_are_those_that_are_compared(search):
     scores = np.stack([table[f"split{fold}_test_neg_log_loss"] for fold in range(3)], axis=1)[order]
     assert [one["params"] for one in candidates] == [table["params"][index] for index in order]
     ratio = search.test_train_ratio_
-    limits = (-np.inf, 0)
+    limits = (-np.inf, 0.0)
     assert [one["score_ci"] for one in candidates] == [fold_interval(row, ratio, limits) for row in scores]
     assert [one["ci_test_neg_log_loss"] for one in candidates] == [one["score_ci"] for one in candidates]
-    np.testing.assert_allclose([one["p_value"] for one in candidates], fold_p_values(scores, 0, ratio))
-    assert candidates[0]["p_value"] == 1
+    alone = fold_p_values(scores, 0, ratio)
+    np.testing.assert_allclose([one["p_value_alone"] for one in candidates], alone)
+    np.testing.assert_allclose([one["p_value"] for one in candidates], [1, *holm(alone[1:])])
 
 
 def test_no_interval_leaves_the_range_of_its_score(search):
@@ -61,6 +63,28 @@ def test_without_folds_or_with_one_that_failed_nothing_is_said():
     found = candidates_of(folded(np.array([[0.9, 0.9], [np.nan, 0.8]])))
     assert (found[1]["score_ci"], found[1]["p_value"]) == (None, None)
     assert found[0]["p_value"] == 1
+
+
+def test_of_many_that_are_as_good_none_is_told_from_the_best_by_chance():
+    rng, n_told, n_alone = np.random.default_rng(0), 0, 0
+    for _ in range(100):
+        scores = rng.normal(0.8, 0.03, (40, 5)) + rng.normal(0, 0.02, 5)
+        found = candidates_of(folded(scores[np.argsort(-scores.mean(axis=1))]))
+        n_told += any(one["p_value"] < 0.05 for one in found[1:])
+        n_alone += any(one["p_value_alone"] < 0.05 for one in found[1:])
+    assert n_told <= 10
+    assert n_alone > 60
+
+
+def test_a_search_without_a_mistake_is_not_certain():
+    X, y = load_digits(return_X_y=True)
+    zeros = y < 2
+    found = HeadSearch("knn", cv=5, random_state=0).fit(X[zeros][:100], y[zeros][:100])
+    assert found.n_scored_ == 20
+    best = candidates_of(found)[0]
+    assert best["mean_test_score"] == 1.0
+    assert best["score_ci"] == fold_interval(np.ones(5), 1 / 4, score_range("accuracy"), 20)
+    assert best["score_ci"][0] < 0.97
 
 
 def test_a_candidate_that_was_judged_on_fewer_samples_is_not_compared():

@@ -137,6 +137,8 @@ def test_differences_are_those_of_a_loop_that_draws_samples_and_calls_scikit_lea
         assert (difference.a, difference.b) == pytest.approx((metric(y, a), metric(y, b))), name
         assert difference.difference == difference.a - difference.b
         draws = [metric(y[rows], a[rows]) - metric(y[rows], b[rows]) for rows in drawn]
+        if name == "accuracy" and not grouped:
+            continue
         assert difference.difference_ci == pytest.approx(np.quantile(draws, [0.025, 0.975])), name
 
 
@@ -165,7 +167,8 @@ def test_a_head_does_not_differ_from_itself():
     found = compare_probabilities(a, a, y)
     assert (found.p_value, found.n_only_a_right, found.n_only_b_right) == (1.0, 0, 0)
     for name in ("accuracy", "balanced_accuracy", "roc_auc", "log_loss"):
-        assert (getattr(found, name).difference, getattr(found, name).difference_ci) == (0.0, (0.0, 0.0))
+        assert getattr(found, name).difference == 0.0
+    assert (found.roc_auc.difference_ci, found.log_loss.difference_ci) == (None, None)
     assert found.verdict.startswith("the data cannot tell which is better (")
     assert ";" not in found.verdict.partition(")")[2]
 
@@ -198,7 +201,8 @@ def test_the_seed_decides_the_intervals_and_nothing_else():
     a, b, y = draw_pair(0, 3)
     first, again, other = (compare_probabilities(a, b, y, random_state=seed) for seed in (1, 1, 2))
     assert first == again
-    assert first.accuracy.difference_ci != other.accuracy.difference_ci
+    assert first.roc_auc.difference_ci != other.roc_auc.difference_ci
+    assert first.accuracy == other.accuracy
     assert first.p_value == other.p_value
 
 

@@ -109,6 +109,38 @@ def test_copies_of_most_samples_are_not_the_ordinary_case(share):
     assert len(set(sets) & {(row, 1000 + row) for row in range(n_copies)}) > 0.9 * n_copies
 
 
+@pytest.mark.parametrize(("n_sets", "n_copies", "amount"), [(75, 40, 0.02), (300, 12, 0.1), (20, 100, 0.02)])
+@pytest.mark.parametrize("n_others", [1400, 0], ids=["among others", "alone"])
+def test_many_sets_of_many_copies_are_found_and_said(n_sets, n_copies, amount, n_others):
+    rows = np.random.default_rng(100).permutation(1797)
+    X = load_digits().data.astype(np.float32)[rows]
+    frames = noisy(np.repeat(X[:n_sets], n_copies, axis=0), amount)
+    X = np.vstack([frames, X[n_sets : n_sets + n_others]])
+    found = near_duplicates(nearest_neighbors(X), X=X)
+    sets = set(as_tuples(found.sets))
+    whole = sum(
+        tuple(range(start, start + n_copies)) in sets for start in range(0, n_sets * n_copies, n_copies)
+    )
+    assert whole >= 0.9 * n_sets
+    assert len(set().union(*sets) - set(range(n_sets * n_copies))) < 0.07 * max(1, n_others)
+    assert "in sets of many copies, as in bursts and videos" in found.note
+    assert "look at some of the sets" in found.note
+
+
+def test_where_theory_alone_tells_it_is_said():
+    X = digits()
+    assert found_in(X).note == near_duplicates(nearest_neighbors(X), X=X).note == ""
+    assert "theory alone" in found_in(np.vstack([X, noisy(X)])).note
+
+
+def test_classes_that_stand_apart_are_no_copies():
+    rng = np.random.default_rng(100)
+    X = np.repeat(10 + 3 * rng.normal(size=(60, 64)), 30, axis=0) + rng.normal(size=(1800, 64))
+    found = near_duplicates(nearest_neighbors(X), X=X)
+    assert not found.sets
+    assert not found.note
+
+
 def test_the_order_of_the_rows_changes_nothing():
     X = digits()
     X = np.vstack([X, noisy(X[:30], 0.1)])

@@ -1,15 +1,13 @@
-"""few_shot_curve(): the closed form against scikit-learn's ridge, small classes, whole groups."""
+"""few_shot_curve(): both ways to compute it, small classes, whole groups."""
 
 import json
+import tracemalloc
 
 import numpy as np
 import pytest
-from sklearn.linear_model import Ridge
-from sklearn.preprocessing import StandardScaler
 
 from featx import HeadError, few_shot_curve
 from featx.insight import few_shot
-from featx.insight.few_shot import _ridge
 from featx.insight.labelled import Labelled
 
 
@@ -19,13 +17,41 @@ def blobs(counts=(60, 60, 60), distance=1.5, seed=0):
     return (rng.normal(size=(len(y), 12)) + distance * np.eye(12)[y]).astype(np.float32), y
 
 
-def test_the_closed_form_is_ridge_regression():
-    X, y = blobs()
-    Z, targets = StandardScaler().fit_transform(X), np.eye(3)[y]
-    shown, asked = np.arange(0, 180, 5), np.arange(1, 180, 5)
-    expected = Ridge(alpha=12.0).fit(Z[shown], targets[shown]).predict(Z[asked])
-    found = _ridge(Z[shown] @ Z[shown].T, Z[asked] @ Z[shown].T, targets[shown], 12.0)
-    assert found == pytest.approx(expected, abs=1e-4)
+@pytest.mark.parametrize("counts", [(60, 60, 60), (90, 8, 20)])
+def test_columns_and_samples_tell_the_same(monkeypatch, counts):
+    X, y = blobs(counts)
+    by_columns = few_shot_curve(X, y, shots=(5, 20, 40))
+    monkeypatch.setattr(few_shot, "_MOST_COLUMNS", 0)
+    by_samples = few_shot_curve(X, y, shots=(5, 20, 40))
+    assert by_columns.recall == by_samples.recall
+    assert by_columns.accuracy_ci == by_samples.accuracy_ci
+    assert by_columns.note == by_samples.note == ""
+
+
+def test_too_many_shots_are_left_out_and_said(monkeypatch):
+    monkeypatch.setattr(few_shot, "_MOST_COLUMNS", 0)
+    monkeypatch.setattr(few_shot, "_MOST_SAMPLES", 60)
+    found = few_shot_curve(*blobs(), shots=(5, 20, 40, 41))
+    assert None not in found.accuracy[:2]
+    assert found.accuracy[2:] == found.accuracy_ci[2:] == (None, None)
+    assert found.note.startswith("40, 41 labels of every class were not drawn")
+    assert [row[2] for row in found.recall] == [None] * 3
+    monkeypatch.setattr(few_shot, "_MOST_SAMPLES", 2)
+    assert few_shot_curve(*blobs(), shots=(5, 20)).accuracy == (None, None)
+
+
+def test_memory_is_bounded_whatever_the_classes():
+    rng = np.random.default_rng(0)
+    y = np.arange(6000) % 120
+    X = rng.normal(size=(6000, 16)).astype(np.float32)
+    tracemalloc.start()
+    try:
+        few_shot_curve(X, y, n_repeats=2, shots=(1, 20, 30))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    # Products of all samples that are shown would be 100 MB by themselves.
+    assert peak < 30 * 2**20
 
 
 def test_more_shots_know_more():
@@ -73,7 +99,9 @@ def test_shots_are_of_different_groups_and_none_is_parted():
     X, y = blobs((40, 40))
     groups = np.repeat(np.arange(20), 4)
     labelled = Labelled.of(X, y, groups, None)
-    chosen = few_shot._of_other_groups(labelled, np.arange(80), 1)
+    shown = few_shot._of_other_groups(labelled, np.arange(80))
+    chosen = shown.samples[y[shown.samples] == 1]
+    assert shown.places.tolist() == [*range(10), *range(10)]
     assert len(chosen) == len(set(groups[chosen])) == 10
     found = few_shot_curve(X, y, groups=groups, shots=(1, 7, 8))
     # A quarter of the groups of a class is held out, and copies are no shots.

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from time import perf_counter
 
 import pytest
 
@@ -19,6 +20,14 @@ SMALL = Finding("class_balance", (), 12.0, "the class 'cat' has 3 of 39 samples"
 
 
 class TestAudit:
+    def test_a_set_as_large_as_the_data_is_written_at_once(self):
+        names = tuple(map(str, range(60_000)))
+        started = perf_counter()
+        rows = audit_of(Finding("exact_duplicate", names, 1.0, "", (), names[1:])).to_rows()
+        # To look through all names for each of them takes a minute.
+        assert perf_counter() - started < 5
+        assert [row["exclude"] for row in rows[:2]] == ["", "everywhere"]
+
     def test_counts_name_every_kind(self):
         counts = audit_of(COPIES, SUSPECT).counts()
         assert list(counts) == list(KINDS)
@@ -45,7 +54,7 @@ class TestAudit:
         found.save_csv(tmp_path / "a.csv")
         with (tmp_path / "a.csv").open(newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
-        assert [row["sample_id"] for row in rows] == [*names[:4], "bad \\udce9"]
+        assert [row["sample_id"] for row in rows] == [*names[:3], "'=1+1", "bad \\udce9"]
         assert {row["exclude"] for row in rows} == {"training"}
 
     def test_everything_is_plain(self):

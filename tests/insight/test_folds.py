@@ -40,8 +40,37 @@ def test_what_cannot_be_told_is_not():
     assert np.isnan(fold_p_values(scores[:, :1], 0, 1)).all()
 
 
-def test_a_difference_that_is_the_same_on_all_folds_is_sure():
-    assert fold_p_values(np.array([[1.0, 0.5, 0.75], [0.5, 0.0, 0.25]]), 0, 0.5).tolist() == [1, 0]
+@pytest.mark.parametrize("less", [0.01, 0.5])
+def test_a_difference_that_is_the_same_on_all_folds_is_as_sure_as_the_samples_are_many(less):
+    scores = np.array([[0.9, 0.5, 0.75], [0.9, 0.5, 0.75]]) - [[0], [less]]
+    assert fold_p_values(scores, 0, 0.5) == pytest.approx([1, np.nan], nan_ok=True)
+    few, many = (fold_p_values(scores, 0, 0.5, n_scored)[1] for n_scored in (20, 20_000))
+    assert bool(few > 0.1) is (less == 0.01)
+    assert many < min(few, 0.05)
+
+
+@pytest.mark.parametrize(("score", "expected"), [(1.0, (0.963, 1.0)), (0.0, (0.0, 0.037))])
+def test_folds_without_a_mistake_leave_room_for_one(score, expected):
+    scores, limits = np.full(5, score), score_range("accuracy")
+    assert fold_interval(scores, 1 / 4, limits, n_scored=20) == pytest.approx(expected, abs=0.001)
+    assert fold_interval(scores, 1 / 4, limits) is None
+    # How much a loss may vary is not known.
+    assert fold_interval(-scores, 1 / 4, score_range("neg_log_loss"), n_scored=20) is None
+    # Between the ends, folds that differ more than chance are taken as they are.
+    scores = np.array([0.6, 0.9, 0.5, 1.0, 0.7])
+    assert fold_interval(scores, 1 / 4, limits, n_scored=100) == fold_interval(scores, 1 / 4, limits)
+
+
+def test_the_interval_of_folds_holds_the_accuracy_where_mistakes_are_rare():
+    rng, n_held, n_without = np.random.default_rng(0), 0, 0
+    for _ in range(300):
+        scores = (rng.random((5, 20)) < 0.98).mean(axis=1)
+        low, high = fold_interval(scores, 1 / 4, score_range("accuracy"), n_scored=20)
+        n_held += low <= 0.98 <= high
+        plain = fold_interval(scores, 1 / 4, score_range("accuracy"))
+        n_without += plain is not None and plain[0] <= 0.98 <= plain[1]
+    assert n_held >= 282
+    assert n_without < 270
 
 
 def test_equal_candidates_are_seldom_told_apart_where_a_plain_test_often_does():

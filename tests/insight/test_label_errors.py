@@ -1,5 +1,7 @@
 """Labels that other samples speak against: planted ones are found, copies do not vouch for themselves."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from sklearn.datasets import load_digits
@@ -120,10 +122,28 @@ class TestProbabilities:
             out_of_fold_probabilities(X, codes), out_of_fold_probabilities(moved, codes), atol=1e-3
         )
 
-    def test_half_precision_and_many_columns(self):
-        X, codes = clusters(60, n_features=5000)
+    def test_half_precision_and_many_columns(self, monkeypatch):
+        # As many as are still multiplied pair by pair take a second.
+        monkeypatch.setattr(label_errors, "_MOST_COLUMNS", 300)
+        monkeypatch.setattr(label_errors, "_N_PROJECTED", 200)
+        X, codes = clusters(60, n_features=400)
         probabilities = out_of_fold_probabilities(X.astype(np.float16), codes)
         assert (probabilities.argmax(axis=1) == codes).all()
+
+    def test_memory_is_bounded_whatever_the_classes(self, monkeypatch):
+        monkeypatch.setattr(label_errors, "_BLOCK_BYTES", 2**21)
+        monkeypatch.setattr(label_errors, "_MOST_FOR_TEMPERATURE", 2**16)
+        X, codes = clusters(6000, n_classes=1000, n_features=8)
+        tracemalloc.start()
+        try:
+            probabilities = out_of_fold_probabilities(X.astype(np.float32), codes)
+            suspected_labels(probabilities, codes)
+            peak = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+        # Beside the probabilities, a few blocks; decisions of all pairs of folds would be four times as much.
+        assert probabilities.nbytes == 24_000_000
+        assert peak < probabilities.nbytes + 60 * 2**20
 
     def test_the_seed_draws_the_folds(self):
         X, codes = clusters(60)

@@ -5,6 +5,7 @@ import pytest
 from sklearn.datasets import load_digits
 
 from featx.errors import HeadError
+from featx.insight import outliers as outliers_module
 from featx.insight.neighbors import nearest_neighbors, neighbors_among
 from featx.insight.outliers import out_of_distribution, outliers
 
@@ -28,7 +29,6 @@ def test_noise_is_found_and_little_else():
     assert (np.diff(found.scores[found.rows]) <= 0).all()
     assert found.thresholds["score"] == found.scores[found.rows].min()
     assert found.thresholds["expected_false"] == pytest.approx(0.05 * len(found.rows))
-    assert found.reason(1000) == f"{found.ratios[1000]:.1f} times as far from its neighbours as usual"
 
 
 def test_digits_are_hardly_ever_outliers():
@@ -57,6 +57,23 @@ def test_many_copies_do_not_hide_an_outlier_where_they_are_known():
     assert not set(copies) & set(found_in(X).rows)
     found = outliers(nearest_neighbors(X), X=X, sets=[copies, np.array([3, 4])])
     assert set(copies) <= set(found.rows)
+
+
+def test_many_sets_are_measured_at_once(monkeypatch):
+    X = np.vstack([digits(1797), np.repeat(noise(8), 25, axis=0)])
+    sets = [np.arange(start, start + 25) for start in range(1797, len(X), 25)]
+    neighbors, n_calls = nearest_neighbors(X), []
+
+    def counted(*args):
+        n_calls.append(1)
+        return neighbors_among(*args)
+
+    monkeypatch.setattr(outliers_module, "neighbors_among", counted)
+    found = outliers(neighbors, X=X, sets=sets)
+    # One matrix for all of them, not a copy of it for each.
+    assert len(n_calls) == 1
+    assert set(range(1797, len(X))) <= set(found.rows)
+    assert len(found.rows) <= 208
 
 
 def test_the_order_of_the_rows_changes_nothing():

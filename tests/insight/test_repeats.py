@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from featx.insight.folds import fold_interval
 from featx.insight.repeats import corrected_interval, draw_means, draw_repeats
 
 
@@ -65,11 +66,13 @@ def test_the_seed_decides():
 def test_the_interval_is_nadeau_and_bengios():
     scores = np.array([0.6, 0.7, 0.8, 0.7, 0.7])
     half = 2.7764451 * np.std(scores, ddof=1) * np.sqrt(1 / 5 + 0.25 / 0.75)
-    assert corrected_interval(scores, 0.25) == pytest.approx((0.7 - half, 0.7 + half))
+    assert corrected_interval(scores, 0.25, 1000) == pytest.approx((0.7 - half, 0.7 + half))
+    assert corrected_interval(scores, 0.25, 1000) == pytest.approx(
+        fold_interval(scores, 0.25 / 0.75, (0.0, 1.0), 1000)
+    )
 
 
 def test_repeats_without_a_mistake_leave_room_for_one():
-    assert corrected_interval(np.ones(10), 0.25) == (1.0, 1.0)
     low, high = corrected_interval(np.ones(10), 0.25, n_scored=20)
     assert 0.9 < low < 1.0 == high
 
@@ -93,5 +96,5 @@ def test_drawn_means_are_as_wide_as_the_interval():
     draws = draw_means(scores, 0.25, 4000, 0)
     for column in range(3):
         low, high = np.quantile(draws[:, column], [0.025, 0.975])
-        expected = corrected_interval(scores[:, column], 0.25)
+        expected = corrected_interval(scores[:, column], 0.25, 10_000)
         assert high - low == pytest.approx(expected[1] - expected[0], rel=0.15)

@@ -1,0 +1,73 @@
+"""CSV files: what is written, and how a spreadsheet is kept from running it.
+
+Spreadsheets take a cell that begins with one of ``= + - @`` for a formula, and file names and class names
+come from whoever made the images (OWASP, *CSV Injection*). Such a cell gets an apostrophe before it, which
+tells a spreadsheet that it is text; `unmarked` takes it away again, so that every name comes back as it was.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from featx.files import StrPath, atomic_write
+
+_MARK = "'"
+# With what spreadsheets pass over before they look.
+_FORMULA_STARTS = tuple("=+-@\t\r\n")
+
+
+def marked(cell: Any) -> Any:
+    """A cell as it is written: text that a spreadsheet would run has an apostrophe before it.
+
+    Parameters
+    ----------
+    cell : object
+        Numbers stay as they are.
+
+    Examples
+    --------
+    >>> marked("=1+1"), marked("'=1+1"), marked("a=1"), marked("'a"), marked(-1.0)
+    ("'=1+1", "''=1+1", 'a=1', "'a", -1.0)
+    """
+    return f"{_MARK}{cell}" if isinstance(cell, str) and _is_formula(cell) else cell
+
+
+def unmarked(cell: str) -> str:
+    """What `marked` was given.
+
+    Parameters
+    ----------
+    cell : str
+
+    Examples
+    --------
+    >>> unmarked("'=1+1"), unmarked("''=1+1"), unmarked("=1+1"), unmarked("'a")
+    ('=1+1', "'=1+1", '=1+1', "'a")
+    """
+    return cell[1:] if cell.startswith(_MARK) and _is_formula(cell) else cell
+
+
+def save_table(path: StrPath, header: Sequence[str], rows: Iterable[Iterable[Any]]) -> None:
+    """Write a CSV file; it appears complete or not at all.
+
+    Parameters
+    ----------
+    path : path-like
+        Created or replaced.
+    header : sequence of str
+    rows : iterable of iterable
+        Cells of each row, in the order of the header.
+    """
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    for row in (header, *rows):
+        writer.writerow([marked(cell) for cell in row])
+    # An undecodable byte of a file name becomes an escape, as in the feature file.
+    atomic_write(path, text.getvalue().encode("utf-8", "backslashreplace"))
+
+
+def _is_formula(cell: str) -> bool:
+    return cell.lstrip(_MARK).startswith(_FORMULA_STARTS)
