@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -168,3 +169,13 @@ def test_sets_of_other_samples_are_refused(features):
         compare_models(
             ("a", ModelFile(wide, NAMES)), ("b", ModelFile(wide, NAMES)), {"f": features, "g": other}
         )
+
+
+def test_what_either_search_left_out_is_left_out(features, models):
+    (name, a), b = models
+    left_out = [features.image_sha256[row] for row in range(45, 60)]
+    found = compare_models((name, replace(a, excluded_images=left_out)), b, features)
+    assert (found.n_trained_on, found.n_excluded, found.comparison.n_samples) == (50, 10, 30)
+    everything = replace(a, training_images=(), excluded_images=features.image_sha256)
+    with pytest.raises(HeadError, match="90 labelled samples, all of which the search had left out"):
+        compare_models((name, everything), (name, everything), features)

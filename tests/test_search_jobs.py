@@ -489,9 +489,7 @@ class TestJudgedLabels:
             y = np.random.default_rng(seed).permutation(np.arange(len(X)) % 2)
             features = FeatureSet(X, y, class_names=["a", "b"])
             audit = audit_feature_sets(features, random_state=seed)
-            result = search_features(
-                features, HeadSearch({"knn": {"n_neighbors": [5]}}, cv=2), exclude=audit, random_state=seed
-            )
+            result = search_features(features, HeadSearch("knn", cv=2), exclude=audit, random_state=seed)
             assert result.excluded.n_training > 400
             assert result.search.best_score_ > 0.6
             scores.append(result.test.accuracy)
