@@ -15,7 +15,7 @@ import numpy as np
 from sklearn.base import BaseEstimator, clone
 
 from featx.checks import explain
-from featx.errors import HeadError
+from featx.errors import HeadError, printable
 from featx.features.combination import Combination, combine_features
 from featx.features.feature_set import FeatureSet
 from featx.files import StrPath
@@ -296,7 +296,11 @@ def _without(
     everywhere, training = (
         {id_of[name] for name in ids if name in id_of} for ids in (exclusions.everywhere, exclusions.training)
     )
-    n_unknown = sum(name not in id_of for name in exclusions.everywhere | exclusions.training)
+    listed = exclusions.everywhere | exclusions.training
+    unknown = sorted(name for name in listed if name not in id_of)
+    if len(unknown) == len(listed):
+        received = f"{len(listed):,} ids to exclude, of which no sample has any ({printable(unknown[0])} ...)"
+        raise HeadError(explain(received, "sample ids of these features", "check the list"))
     if everywhere.issuperset(names):
         received = f"all {len(everywhere):,} samples with a label excluded everywhere"
         raise HeadError(explain(received, "some to search on", "shorten the list"))
@@ -318,7 +322,7 @@ def _without(
     if n_tested and not len(test):
         received = f"all {n_tested:,} samples of the test part excluded everywhere"
         raise HeadError(explain(received, "some to test on", "shorten the list, or pass a test size of 0"))
-    return train, test, Excluded(len(everywhere), len(dropped), n_unknown)
+    return train, test, Excluded(len(everywhere), len(dropped), len(unknown))
 
 
 def _ids_by_any_name(combined: Combination) -> dict[str, str]:

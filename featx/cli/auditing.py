@@ -41,6 +41,7 @@ _WORDS = {
     "odd_image": ("image is odd in itself", "images are odd in themselves"),
     "class_balance": ("class is short of samples", "classes are short of samples"),
 }
+_NEEDS = {"odd_image": "the images (--images)", "suspected_label": "labels of two classes"}
 
 
 def audit(
@@ -125,7 +126,7 @@ def audit(
     for each in loaded.values():
         if each.report is not None:
             print_extraction(each.report, each.difference)
-    _print_audit(found)
+    _print_audit(found, has_images=bool(source or sources))
     if out is not None:
         say(f"wrote {out}")
 
@@ -154,14 +155,20 @@ def _load(
     return loaded, sources
 
 
-def _print_audit(found: Audit) -> None:
+def _print_audit(found: Audit, *, has_images: bool) -> None:
     from featx.insight.exclusions import exclusions_of
     from featx.insight.findings import EVERYWHERE, TRAINING
 
     share = "" if found.n_audited == found.n_samples else f", {found.n_audited:,} of them drawn"
     say(f"{found.n_samples:,} images audited in {found.seconds:.1f} s{share}")
     counts = found.counts()
+    unseen = {"odd_image"} if not has_images else set()
+    unseen |= {"suspected_label"} if len(found.class_counts) < 2 else set()
     for kind, (one, several) in _WORDS.items():
+        if kind in unseen and not counts[kind]:
+            # 0 would say that they were looked for.
+            say(f"{'-':>7} {several}: not looked for, without {_NEEDS[kind]}")
+            continue
         leaks = sum("parts" in each.across for each in found.of(kind))
         conflicts = sum("labels" in each.across for each in found.of(kind))
         more = [f"{leaks:,} across parts"] * bool(leaks) + [f"{conflicts:,} across labels"] * bool(conflicts)

@@ -109,7 +109,7 @@ def evaluate(
     from featx.jobs import evaluate_model
 
     reporting = report_options(
-        report, images, projection, random_state=random_state, inputs=(model, *features)
+        report, images, projection, random_state=random_state, inputs=(model, manifest, *features)
     )
     loaded, sets = ModelFile.load(model), load_feature_files(features)
     options: Any = {

@@ -25,7 +25,7 @@ from featx.insight.proportions import members_of, share_of
 from featx.views import decide
 
 #: What the threshold is called by which a head decides, where it is another than one half.
-OWN_THRESHOLD = "the head's own"
+OWN_THRESHOLD = "the one in use"
 
 #: What has to be said wherever thresholds are shown.
 THRESHOLD_NOTE = (

@@ -21,6 +21,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, NamedTuple
 
+from featx.checks import check_choice
+from featx.errors import HeadError
 from featx.files import StrPath, atomic_write
 from featx.tables import save_table
 
@@ -125,7 +127,8 @@ class Audit:
     seconds: float
 
     def of(self, kind: str) -> tuple[Finding, ...]:
-        """The findings of one kind, the highest scores first."""
+        """The findings of one kind, a key of `KINDS`, the highest scores first."""
+        check_choice("kind", kind, KINDS, HeadError)
         return tuple(finding for finding in self.findings if finding.kind == kind)
 
     def counts(self) -> dict[str, int]:

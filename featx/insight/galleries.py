@@ -181,17 +181,17 @@ def _duplicates(
     chosen = {
         "duplicates-parts": (
             "Duplicates across parts",
-            "The same picture to learn from and to be tested on: the score is better than it should be.",
+            "The same picture, or nearly, to learn from and to be tested on: the score may be too good.",
             [finding for finding in findings if "parts" in finding.across],
         ),
         "duplicates-labels": (
             "Duplicates across labels",
-            "The same picture under several labels: one of them is wrong.",
+            "The same picture, or nearly, under several labels: one of them may be wrong.",
             [finding for finding in findings if "labels" in finding.across],
         ),
         "duplicates": (
             "Other duplicates",
-            "The same picture more than once, in one part and under one label.",
+            "The same picture, or nearly, more than once, in one part and under one label.",
             [finding for finding in findings if not finding.across],
         ),
     }

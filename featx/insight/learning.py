@@ -131,9 +131,9 @@ class LearningCurve:
         """The opinion, with what is expected of twice and four times the labels."""
         if self.score_ci[-1][0] <= self.chance:
             return (
-                f"the head does no better than chance ({SCORINGS[self.scoring]} {self.score[-1]:.3f}, "
-                f"chance {self.chance:.3f}): the curve says nothing of labels; check them, or try other "
-                "features"
+                f"with {self.n_samples[-1]:,} labels the head of the curve cannot be told from chance "
+                f"({SCORINGS[self.scoring]} {self.score[-1]:.3f}, chance {self.chance:.3f}): it says nothing "
+                "of more labels; check these, or try other features"
             )
         if not self.projected:
             return f"fewer than {_FEWEST_SIZES} sizes: too few to say whether more labels would help"

@@ -189,7 +189,7 @@ def test_a_head_with_a_threshold_of_its_own_stands_first():
     head = FixedThresholdClassifier(GaussianNB(), threshold=0.3).fit(probabilities, y)
     found = evaluate(head, probabilities, y, n_resamples=2)
     choice = found.curves.thresholds[0]
-    assert (choice.name, choice.threshold) == ("the head's own", 0.3)
+    assert (choice.name, choice.threshold) == ("the one in use", 0.3)
     assert choice.accuracy == pytest.approx(found.accuracy)
 
 
