@@ -99,7 +99,7 @@ def curve(gain, gain_ci, score_ci=(0.8, 0.9)):
         (curve(0.006, (0.001, 0.012)), "more labels would help a little: "),
         (curve(0.002, (-0.001, 0.006)), "more labels would hardly help: "),
         (curve(0.01, (-0.01, 0.03)), "the curve cannot tell whether more labels would help: "),
-        (curve(0.01, (-0.01, 0.03), (0.4, 0.9)), "with 75 labels the head of the curve cannot be told from chance "),
+        (curve(0.01, (-0.01, 0.03), (0.4, 0.9)), "with 75 labels the head of the curve cannot be told "),
     ],
 )  # fmt: skip
 def test_the_verdict_follows_the_interval(found, verdict):
