@@ -154,7 +154,7 @@ def search(
     result = search_features(loaded, searcher, combine=combine, test_size=test_size, **options)
     print_excluded(result.excluded)
     for note in result.notes:
-        typer.echo(f"note: {note}", err=True)
+        say(f"note: {note}", err=True)
     if out is not None:
         save_search(result, out)
         if journal is None and own_journal is not None:
