@@ -75,7 +75,8 @@ def leaderboard_section(parts: ReportParts) -> Section | None:
     which = f"The best {len(shown):,} of {all_of_them}" if len(shown) < len(candidates) else all_of_them
     caption = (
         f"{which}, by their mean over the folds, "
-        "with 95\u00a0% intervals. The p-value asks whether a candidate differs from the best, by itself."
+        "with 95\u00a0% intervals. The p-value asks whether a candidate differs from the best, "
+        "corrected for their number."
     )
     body = table(caption, columns, rows, key="candidates", is_tall=len(rows) > 12)
     return Section("leaderboard", "Leaderboard", body)
