@@ -21,6 +21,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "featx.errors": (
         "BackboneError",
+        "ClusterError",
         "ConversionError",
         "DecodeError",
         "FeatxError",

@@ -12,6 +12,7 @@
     │   └── StoreMismatchError          another extraction: shows the fields that differ
     ├── ConversionError(TypeError)      a head that has no equal in Keras
     │   └── ParityError                 a model that answers otherwise: carries the difference
+    ├── ClusterError(RuntimeError)       no cluster answers, or its machines cannot do the work
     └── MissingPackageError(ImportError)
     FeatxWarning(UserWarning)
 
@@ -130,6 +131,10 @@ class StoreMismatchError(StoreError):
             for name, (found, expected) in self.differences.items()
         ]
         return "; ".join([self.message, *fields])
+
+
+class ClusterError(FeatxError, RuntimeError):
+    """A cluster that does not answer, or whose machines cannot do what is asked of them."""
 
 
 class ConversionError(FeatxError, TypeError):

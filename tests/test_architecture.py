@@ -70,6 +70,11 @@ FRAMEWORKS_OF_MODULE = {
     "featx.models.runtimes": {"tensorflow"},
 }
 
+FRAMEWORKS_OF_PACKAGE = {
+    # Nothing else knows of the cluster.
+    "featx.distributed": {"ray", "joblib"},
+}
+
 MAX_MODULE_LINES = 400
 MAX_FUNCTION_MEDIAN, MAX_FUNCTION_P90 = 12, 40
 MAX_PARAMETERS = 8
@@ -172,6 +177,7 @@ def test_stages_import_downward_only(path):
 def test_frameworks_stay_in_their_stages(path):
     name = module_name(path)
     allowed = FRAMEWORKS[stage_of(name)] | FRAMEWORKS_OF_MODULE.get(name, set())
+    allowed |= FRAMEWORKS_OF_PACKAGE.get(".".join(name.split(".")[:2]), set())
     for imported in imports_of(path):
         package = imported.partition(".")[0]
         if package != "featx" and package not in sys.stdlib_module_names:
