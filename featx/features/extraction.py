@@ -15,11 +15,10 @@ import numpy as np
 from featx.checks import check_choice, check_positive, explain
 from featx.errors import SourceError, StoreError
 from featx.features.difference import Embedded, precision_difference
-from featx.features.engine_choice import choose_engine
 from featx.features.engine_decisions import EngineRequest, reference_engine
 from featx.features.engines import available_cpus
+from featx.features.execution import Execution, LocalExecution, Work
 from featx.features.feature_set import DTYPES, Dtype, FeatureSet
-from featx.features.pipeline import decode_ahead
 from featx.features.precision_difference import PrecisionDifference
 from featx.features.preparation import Preparation, isolated
 from featx.features.recipe import ExtractionRecipe
@@ -31,10 +30,6 @@ from featx.images.base import ImageSource
 from featx.progress import progress_bar
 
 OnError = Literal["raise", "skip"]
-
-# What is decoded ahead of the forward pass. So much that the threads go on while the engine starts.
-_BYTES_AHEAD = 192 * 2**20
-_MAX_AHEAD = 1_024
 
 
 def extract(
@@ -50,6 +45,7 @@ def extract(
     measure_precision: bool = True,
     max_failed: float | None = None,
     isolate: bool = False,
+    cluster: Execution | None = None,
 ) -> FeatureSet:
     """Embed every image of a source, taking from the store what is there.
 
@@ -84,6 +80,9 @@ def extract(
         Decode image files in child processes, one a thread: an image that crashes its decoder, keeps it
         busy for more than 10 s or takes more than 2,048 MB fails like any other that cannot be used, and
         the run goes on. Features are the same to the bit; the cost is in `featx.images.isolation`.
+    cluster : RayCluster, optional
+        Where the work is done, if not in this process: machines that all reach the images and the store.
+        Features are the same to the bit where the machines are the same.
 
     Returns
     -------
@@ -118,7 +117,14 @@ def extract(
         chosen = type(chosen)(**chosen.parameters()).fit()
     source = chosen.source_of(source)
     spec = chosen.spec_
-    with _opened(store) as opened, isolated(chosen.preparation, isolate) as preparation:
+    execution = LocalExecution() if cluster is None else cluster
+    if cluster is not None and store is None:
+        raise StoreError(explain("store=None on a cluster", "a store that all machines reach", "pass one"))
+    with (
+        _opened(store) as opened,
+        isolated(chosen.preparation, isolate) as preparation,
+        execution,
+    ):
         shards = opened.open(spec.of_one_view(), resume=resume)
         request = EngineRequest(
             chosen.engine,
@@ -129,13 +135,12 @@ def extract(
             len(source) * spec.n_views,
         )
         n_may_fail = _n_may_fail(max_failed, on_error, len(source))
-        run = ExtractionRun(
-            source, shards, partial(choose_engine, request), request.n_first, on_error, n_may_fail
-        )
-        n_ahead = _n_ahead(preparation, request.n_first, spec.n_views)
-        samples = decode_ahead(source, preparation, run.is_known, n_threads, n_ahead)
-        with closing(samples), progress_bar("Embedding", len(source), verbose, "images") as advance:
-            run.execute(samples, advance)
+        work = Work(source, chosen, preparation, shards, request, n_threads, isolate)
+        with execution.computing(work) as computing:
+            run = ExtractionRun(source, shards, computing, on_error, n_may_fail)
+            samples = execution.samples(work, run.is_known)
+            with closing(samples), progress_bar("Embedding", len(source), verbose, "images") as advance:
+                run.execute(samples, advance)
         features = _feature_set(source, run, chosen, dtype)
         if measure_precision and spec.precision != "float32":
             features.difference = _difference(source, run, preparation, request)
@@ -158,12 +163,6 @@ def _n_may_fail(max_failed: float | None, on_error: OnError, n_samples: int) -> 
         received, expected = f"max_failed={max_failed!r}", "a number of samples, or a share below 1"
         raise SourceError(explain(received, expected, "pass one of them"))
     return int(max_failed * n_samples if is_share else max_failed)
-
-
-def _n_ahead(preparation: Preparation, n_first: int, n_views: int) -> int:
-    """Samples to prepare ahead: a batch at least, and as many as memory is meant for."""
-    sample_bytes = math.prod(preparation.shape) * preparation.dtype.itemsize * n_views
-    return max(1, n_first // n_views, min(_MAX_AHEAD, _BYTES_AHEAD // sample_bytes))
 
 
 def _feature_set(

@@ -24,8 +24,7 @@ from featx import (
     extract,
     holdout_split,
 )
-from featx.features import extraction, run
-from featx.features.preparation import ArrayPreparation
+from featx.features import computing, extraction, run
 from featx.images.decoding import load_image
 from tests.conftest import TINY, make_images, write_class_folder
 
@@ -159,18 +158,6 @@ def test_as_many_as_are_borne_may_fail(class_folder, tiny_extractor, tmp_path, m
 def test_a_limit_of_failures_that_means_nothing_is_refused(images, tiny_extractor, options):
     with pytest.raises(SourceError, match="max_failed="):
         extract(images, tiny_extractor, store=None, **options)
-
-
-def test_as_much_is_prepared_ahead_whatever_a_sample_takes():
-    def ahead(shape, n_views):
-        preparation = ArrayPreparation(shape, "uint8")
-        return extraction._n_ahead(preparation, 32, n_views) * n_views * np.prod(shape)
-
-    most = extraction._BYTES_AHEAD
-    assert ahead((224, 224, 3), 1) <= most
-    assert ahead((224, 224, 3), 8) <= most
-    # A batch at least, however large its rows.
-    assert ahead((10_000_000,), 1) == 32 * 10_000_000
 
 
 class TestIncremental:
@@ -386,7 +373,7 @@ def test_a_name_alone_is_an_extractor(tmp_path):
 
 
 def test_slow_backbones_commit_by_the_clock(images, tiny_extractor, tmp_path, monkeypatch):
-    monkeypatch.setattr(run, "_COMMIT_AFTER_S", 0.0)
+    monkeypatch.setattr(computing, "COMMIT_AFTER_S", 0.0)
     extract(images, tiny_extractor, store=tmp_path)
     assert FeatureStore(tmp_path).entries()[0].n_shards == 3
 
