@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from featx.checks import explain, require
-from featx.errors import ClusterError
+from featx.errors import ClusterError, FeatxError
 
 #: Start one here, and stop it afterwards.
 LOCAL = "local"
@@ -106,3 +106,30 @@ def _no_answer(address: str, error: Exception) -> ClusterError:
 
 def _first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+
+
+def fetched(ray: Any, reference: Any) -> Any:
+    """What a task or an actor gave, or its own error.
+
+    Raises
+    ------
+    FeatxError
+        That it raised.
+    ClusterError
+        When the actor died more often than Ray restarts it.
+    """
+    try:
+        return ray.get(reference)
+    except ray.exceptions.RayTaskError as error:
+        if isinstance(error.cause, FeatxError):
+            raise error.cause from None
+        raise
+    except ray.exceptions.RayActorError as error:
+        raise died("a process that holds the backbone", error) from error
+
+
+def died(what: str, error: Exception) -> ClusterError:
+    """What is said of a process that died over and over again."""
+    received = f"{what}, which died again and again over the same samples ({type(error).__name__})"
+    remedy = "see Ray's logs; for want of memory, pass a smaller batch_size; what is computed is kept"
+    return ClusterError(explain(received, "one that lives", remedy))

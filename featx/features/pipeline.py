@@ -11,6 +11,7 @@ from collections.abc import Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from time import perf_counter
+from typing import Any
 
 import numpy as np
 
@@ -34,7 +35,8 @@ class Sample:
     addresses : tuple of str
         Of its rows in the store, one a view.
     inputs : dict of str to ndarray
-        What the network is given, by address; without what was known already.
+        What the network is given, by address; without what was known already. Where an execution keeps that
+        elsewhere, what finds it.
     notes : list of str
         What is odd about a sample that was decoded.
     error : DecodeError or None
@@ -47,7 +49,7 @@ class Sample:
     sample_id: str
     image_sha256: str | None = None
     addresses: tuple[str, ...] = ()
-    inputs: dict[str, np.ndarray] = field(default_factory=dict)
+    inputs: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     error: DecodeError | None = None
     stage: str = "read"
@@ -98,7 +100,7 @@ def decode_ahead(
     try:
         for start in range(0, len(source), _IMAGES_PER_TASK):
             raw_images = source.read(start, start + _IMAGES_PER_TASK)
-            tasks.append(pool.submit(_load_all, raw_images, preparation, is_known))
+            tasks.append(pool.submit(load_samples, raw_images, preparation, is_known))
             if len(tasks) >= n_tasks_ahead:
                 yield from tasks.popleft().result()
         while tasks:
@@ -108,9 +110,20 @@ def decode_ahead(
         pool.shutdown(cancel_futures=True)
 
 
-def _load_all(
+def load_samples(
     raw_images: list[RawImage], preparation: Preparation, is_known: Callable[[str], bool]
 ) -> list[Sample]:
+    """Some samples, read, digested and decoded one after the other.
+
+    Examples
+    --------
+    >>> from featx import as_source
+    >>> from featx.features.preparation import ImagePreparation
+    >>> raw_images = as_source(np.zeros((2, 8, 8, 3), np.uint8)).read(0, 2)
+    >>> samples = load_samples(raw_images, ImagePreparation((4, 4), None, 1), lambda address: True)
+    >>> [sample.inputs for sample in samples]
+    [{}, {}]
+    """
     return [_load(raw_image, preparation, is_known) for raw_image in raw_images]
 
 

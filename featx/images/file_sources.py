@@ -91,8 +91,13 @@ class PathSource(ImageSource):
         """The samples from ``start`` up to ``stop``; their files are opened when they are fetched."""
         fence = None if self.root is None or self.follow_links else os.path.realpath(self.root)
         folders = _RealFolders(fence)
+        # It may be fetched by a process that works elsewhere.
+        here = os.getcwd()  # noqa: PTH109 - speed, here and below
         return [
-            RawImage(sample_id, partial(_fetch_file, folders, self._path(sample_id), sample_id))
+            RawImage(
+                sample_id,
+                partial(_fetch_file, folders, os.path.join(here, self._path(sample_id)), sample_id),  # noqa: PTH118
+            )
             for sample_id in self.sample_ids[start:stop]
         ]
 

@@ -1,0 +1,299 @@
+"""What runs on the machines of a cluster: tasks that read and decode, and a backbone that computes.
+
+Neither knows of Ray. A task has a few samples and gives what became of each, and the pixels apart, so that
+whoever plans the work learns the one without being sent the other. A backbone has rows by reference,
+computes them in the batches it is told, commits them to the store itself, and tells which shards those are.
+"""
+
+from __future__ import annotations
+
+import functools
+import platform
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from featx import __version__
+from featx.checks import explain
+from featx.errors import ClusterError, StoreMismatchError
+from featx.features.computing import LocalComputing, Row
+from featx.features.engine_choice import choose_engine
+from featx.features.engine_decisions import EngineRequest
+from featx.features.engines import Engine, Settings
+from featx.features.fingerprint import ExtractionSpec
+from featx.features.pipeline import Sample, load_samples
+from featx.features.preparation import Preparation, isolated
+from featx.features.recipe import ExtractionRecipe
+from featx.features.shards import ShardSet
+from featx.features.verification import read_spec
+from featx.images.base import RawImage
+from featx.images.decoding import pixels_sha256
+
+
+@dataclass(frozen=True)
+class Job:
+    """What every machine has to know.
+
+    Parameters
+    ----------
+    parameters : dict
+        Of the `ExtractionRecipe`.
+    spec : ExtractionSpec
+        What the recipe has to come to.
+    preparation : Preparation
+    directory : Path
+        The extraction's folder in the store.
+    n_samples : int
+    version : str
+        Of featx.
+    """
+
+    parameters: dict[str, Any]
+    spec: ExtractionSpec
+    preparation: Preparation
+    directory: Path
+    n_samples: int
+    version: str = __version__
+
+    def check_machine(self) -> None:
+        """Refuse a machine with another featx, or another decoder.
+
+        Raises
+        ------
+        ClusterError
+        StoreMismatchError
+        """
+        if self.version != __version__:
+            received = f"featx {__version__} on {platform.node()}"
+            raise ClusterError(explain(received, f"featx {self.version}, as here", "install that there"))
+        if self.spec.pixels_sha256 and self.spec.pixels_sha256 != _pixels_sha256():
+            found = {"pixels_sha256": (_pixels_sha256(), self.spec.pixels_sha256)}
+            told = f"{platform.node()} decodes images to other pixels; install the same Pillow there"
+            raise StoreMismatchError(told, found)
+
+    def check_store(self) -> None:
+        """Refuse a machine that does not see the store.
+
+        Raises
+        ------
+        ClusterError
+        """
+        try:
+            read_spec(self.directory / "spec.json", self.spec.of_one_view())
+        except FileNotFoundError:
+            received = f"the store {self.directory}, which is not there on {platform.node()}"
+            remedy = "pass a store on a file system that they share, or in a bucket"
+            raise ClusterError(explain(received, "one that all machines reach", remedy)) from None
+
+
+@functools.cache
+def _pixels_sha256() -> str:
+    return pixels_sha256()
+
+
+def known_rows(digests: np.ndarray) -> Callable[[str], bool]:
+    r"""Whether a row is among those that were there at the start.
+
+    Parameters
+    ----------
+    digests : ndarray of shape (n_rows,), S32
+        Sorted.
+
+    Examples
+    --------
+    >>> is_known = known_rows(np.array([b"\x01" * 32, b"\x02" * 32]))
+    >>> is_known("02" * 32), is_known("03" * 32)
+    (True, False)
+    """
+
+    def is_known(address: str) -> bool:
+        digest = np.bytes_(bytes.fromhex(address))
+        place = np.searchsorted(digests, digest)
+        return bool(place < len(digests) and digests[place] == digest)
+
+    return is_known
+
+
+def decode_samples(
+    raw_images: list[RawImage],
+    job: Job,
+    known: np.ndarray,
+    isolate: bool,  # noqa: FBT001 - a task takes what it is given in order
+) -> tuple[list[Sample], np.ndarray]:
+    """Read, digest and decode some samples.
+
+    Parameters
+    ----------
+    raw_images : list of RawImage
+    job : Job
+    known : ndarray of shape (n_rows,), S32
+        Rows that need no decoding, sorted.
+    isolate : bool
+        Decode in a child process, so that what kills a decoder costs its image alone.
+
+    Returns
+    -------
+    samples : list of Sample
+        Their ``inputs`` are places in the other.
+    inputs : ndarray of shape (n_inputs, ...)
+        What the network is given, of `Preparation.shape` and dtype.
+    """
+    job.check_machine()
+    with isolated(job.preparation, isolate) as preparation:
+        samples = load_samples(raw_images, preparation, known_rows(known))
+    inputs = [each for sample in samples for each in sample.inputs.values()]
+    n_before = 0
+    for sample in samples:
+        sample.inputs = {address: n_before + place for place, address in enumerate(sample.inputs)}
+        n_before += len(sample.inputs)
+    shape = (0, *job.preparation.shape)
+    return samples, np.stack(inputs) if inputs else np.zeros(shape, job.preparation.dtype)
+
+
+@dataclass(frozen=True)
+class Settled:
+    """What the first of several backbones decided for all.
+
+    Attributes
+    ----------
+    engine : str
+    batch_size : int
+    precision : str
+    described : dict
+        For the report.
+    """
+
+    engine: str
+    batch_size: int
+    precision: str
+    described: dict[str, Any]
+
+
+@dataclass
+class Computed:
+    """What became of some rows.
+
+    Attributes
+    ----------
+    shards : list of (str, list of str)
+        Name of each shard that was committed, and its addresses.
+    refused : list of int
+        Places of rows whose features are not finite.
+    seconds : float
+    stages : dict of str to float
+    """
+
+    shards: list[tuple[str, list[str]]] = field(default_factory=list)
+    refused: list[int] = field(default_factory=list)
+    seconds: float = 0.0
+    stages: dict[str, float] = field(default_factory=dict)
+
+
+#: Where the input of a row is: which of the blocks that come along, and its place there.
+Pick = tuple[int, int]
+
+
+class _Telling(LocalComputing):
+    """Computes here, and remembers what it committed."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.committed: list[tuple[str, list[str]]] = []
+
+    def note_committed(self, rows: Sequence[Row]) -> None:
+        super().note_committed(rows)
+        self.committed.append((self.shards.names[-1], [row.address for row in rows]))
+
+
+class Backbone:
+    """A frozen backbone on one machine, or on one of its accelerators.
+
+    Parameters
+    ----------
+    job : Job
+    """
+
+    def __init__(self, job: Job) -> None:
+        job.check_machine()
+        job.check_store()
+        self.job = job
+        self.recipe = ExtractionRecipe(**job.parameters).fit()
+        if differences := self.recipe.spec_.differences(job.spec):
+            message = f"{platform.node()} gives other features than the machine that asks for them"
+            raise StoreMismatchError(message, differences)
+        self.engine: Engine | None = None
+
+    def start(self, picks: Sequence[Pick], *blocks: np.ndarray) -> Settled:
+        """Choose the engine by the first rows.
+
+        Parameters
+        ----------
+        picks : sequence of (int, int)
+        *blocks : ndarray of shape (n_inputs, ...)
+        """
+        engine = self._engine(None, _gathered(picks, blocks))
+        settings: Settings = engine.settings
+        return Settled(engine.name, engine.batch_size, settings.precision, engine.described())
+
+    def compute(
+        self, settled: Settled, addresses: Sequence[str], picks: Sequence[Pick], *blocks: np.ndarray
+    ) -> Computed:
+        """Compute rows and commit them.
+
+        Parameters
+        ----------
+        settled : Settled
+        addresses : sequence of str, length n_rows
+        picks : sequence of (int, int), length n_rows
+        *blocks : ndarray of shape (n_inputs, ...)
+
+        Returns
+        -------
+        Computed
+        """
+        started = perf_counter()
+        shards = ShardSet(self.job.directory, self.job.spec.of_one_view())
+        n_first = settled.batch_size
+        computing = _Telling(shards, lambda inputs: self._engine(settled, inputs), n_first)
+        computed = Computed(computing.committed)
+        computing.refuse = computed.refused.append
+        inputs = (blocks[block][place] for block, place in picks)
+        rows = (Row(address, place) for place, address in enumerate(addresses))
+        computing.add(list(zip(rows, inputs, strict=True)))
+        computing.finish()
+        computed.seconds = perf_counter() - started
+        computed.stages = computing.stages
+        return computed
+
+    def _engine(self, settled: Settled | None, inputs: np.ndarray) -> Engine:
+        """The engine, started once: as the first backbone decided, or by deciding."""
+        if self.engine is None:
+            engine = choose_engine(self._request(None), inputs)
+            if settled is not None and (engine.name, engine.batch_size) != (
+                settled.engine,
+                settled.batch_size,
+            ):
+                engine = choose_engine(self._request(settled), inputs)
+            self.engine = engine
+        return self.engine
+
+    def _request(self, settled: Settled | None) -> EngineRequest:
+        request = EngineRequest(
+            self.recipe.engine,
+            self.job.spec.precision,
+            self.recipe.fixed_batch_size,
+            lambda: self.recipe.backbone_.folded,
+            self.job.directory,
+            self.job.n_samples,
+        )
+        if settled is None:
+            return request
+        return replace(request, engine=settled.engine, batch_size=settled.batch_size)
+
+
+def _gathered(picks: Sequence[Pick], blocks: Sequence[np.ndarray]) -> np.ndarray:
+    return np.stack([blocks[block][place] for block, place in picks])
