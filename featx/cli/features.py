@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from featx.cli.options import (
+    Actors,
     AsJson,
     BatchSize,
     Engine,
@@ -19,12 +20,14 @@ from featx.cli.options import (
     OnError,
     PathColumn,
     Precision,
+    Ray,
     Source,
     Store,
     ValueRange,
     Views,
     Workers,
     embedding_options,
+    make_cluster,
     make_source,
     parse_shape,
     parse_size,
@@ -126,6 +129,8 @@ def extract(
     group_column: GroupColumn = None,
     value_range: ValueRange = None,
     follow_links: FollowLinks = False,
+    ray: Ray = None,
+    actors: Actors = None,
     as_json: AsJson = False,
 ) -> None:
     """Embed images, and write a feature file."""
@@ -137,6 +142,7 @@ def extract(
     from featx.images.base import LABELS_COME_FROM, UNLABELLED
 
     check_target(out, source)
+    cluster = make_cluster(ray, actors)
     images = make_source(
         source,
         inputs,
@@ -169,6 +175,7 @@ def extract(
         max_failed=max_failed,
         workers=workers,
         isolate=isolate,
+        cluster=cluster,
         verbose=1,
     )
     if out is not None:

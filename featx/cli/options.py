@@ -74,6 +74,12 @@ Ray = Annotated[
         help="Work on a Ray cluster: alone one that is started here; or auto, HOST:PORT, ray://HOST:PORT.",
     ),
 ]
+Actors = Annotated[
+    int | None,
+    typer.Option(
+        "--actors", help="With --ray: processes that compute [default: one a GPU, or else one a machine]."
+    ),
+]
 FollowLinks = Annotated[bool, typer.Option(help="Folder: open links that leave it.")]
 
 #: The command as it was typed, for a report to quote.
@@ -215,6 +221,18 @@ def embedding_options(
         received = f"--view {' '.join(views)} without --n-views"
         raise BackboneError(explain(received, "a number of views", "pass --n-views 4, or leave --view out"))
     return given(n_views=n_views, views=views, batch_size=parse_batch_size(batch_size), **options)
+
+
+def make_cluster(ray: str | None, actors: int | None) -> Any:
+    """Where the work is to be done, as `featx.extract` takes it: None is this process."""
+    if ray is None:
+        if actors is not None:
+            received = f"--actors {actors} without --ray"
+            raise ClusterError(explain(received, "a cluster for them", "pass --ray too, or leave it out"))
+        return None
+    from featx.distributed.extraction import RayCluster
+
+    return RayCluster(ray, n_actors=actors)
 
 
 def parse_shape(text: str | None) -> tuple[int, ...] | None:

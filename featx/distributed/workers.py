@@ -218,14 +218,19 @@ class Backbone:
     """
 
     def __init__(self, job: Job) -> None:
-        job.check_machine()
-        job.check_store()
         self.job = job
-        self.recipe = ExtractionRecipe(**job.parameters).fit()
-        if differences := self.recipe.spec_.differences(job.spec):
+        self.engine: Engine | None = None
+
+    @functools.cached_property
+    def recipe(self) -> ExtractionRecipe:
+        """What is extracted, as this machine has it; not before it is asked to work, so that it can say why not."""
+        self.job.check_machine()
+        self.job.check_store()
+        recipe = ExtractionRecipe(**self.job.parameters).fit()
+        if differences := recipe.spec_.differences(self.job.spec):
             message = f"{platform.node()} gives other features than the machine that asks for them"
             raise StoreMismatchError(message, differences)
-        self.engine: Engine | None = None
+        return recipe
 
     def start(self, picks: Sequence[Pick], *blocks: np.ndarray) -> Settled:
         """Choose the engine by the first rows.
