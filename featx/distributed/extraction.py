@@ -108,6 +108,12 @@ class RayCluster(Execution):
             received = f"{n_actors} actors of {cpus} processors on a cluster of {n_cpus}"
             remedy = "pass fewer actors, or a smaller cpus_an_actor"
             raise ClusterError(explain(received, "a processor left to decode", remedy))
-        options = {"num_cpus": cpus, "num_gpus": 1 if n_gpus else 0}
-        remote = ray.remote(max_restarts=-1, max_task_retries=_MAX_RETRIES, **options)(Backbone)
+        remote = ray.remote(
+            num_cpus=cpus,
+            num_gpus=1 if n_gpus else 0,
+            max_restarts=-1,
+            max_task_retries=_MAX_RETRIES,
+            # A shard is committed while the next is computed.
+            concurrency_groups={"compute": 1, "commit": 1},
+        )(Backbone)
         return [remote.remote(job) for _ in range(n_actors)]

@@ -2,15 +2,16 @@
 
 Neither knows of Ray. A task has a few samples and gives what became of each, and the pixels apart, so that
 whoever plans the work learns the one without being sent the other. A backbone has rows by reference,
-computes them in the batches it is told, commits them to the store itself, and tells which shards those are.
+computes them in the order it is told, commits them to the store itself, and tells which shard that is.
 """
 
 from __future__ import annotations
 
 import functools
 import platform
+from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -20,7 +21,7 @@ import numpy as np
 from featx import __version__
 from featx.checks import explain
 from featx.errors import ClusterError, StoreMismatchError
-from featx.features.computing import LocalComputing, Row
+from featx.features.batching import batches_of
 from featx.features.engine_choice import choose_engine
 from featx.features.engine_decisions import EngineRequest
 from featx.features.engines import Engine, Settings
@@ -173,40 +174,25 @@ class Settled:
     described: dict[str, Any]
 
 
-@dataclass
-class Computed:
-    """What became of some rows.
+@dataclass(frozen=True)
+class Told:
+    """What is to be known of rows that were computed, beside their features.
 
     Attributes
     ----------
-    shards : list of (str, list of str)
-        Name of each shard that was committed, and its addresses.
-    refused : list of int
-        Places of rows whose features are not finite.
+    is_finite : ndarray of shape (n_rows,), bool
+    computed_with : dict
+        What is kept with their shard.
     seconds : float
-    stages : dict of str to float
     """
 
-    shards: list[tuple[str, list[str]]] = field(default_factory=list)
-    refused: list[int] = field(default_factory=list)
-    seconds: float = 0.0
-    stages: dict[str, float] = field(default_factory=dict)
+    is_finite: np.ndarray
+    computed_with: dict[str, Any]
+    seconds: float
 
 
 #: Where the input of a row is: which of the blocks that come along, and its place there.
 Pick = tuple[int, int]
-
-
-class _Telling(LocalComputing):
-    """Computes here, and remembers what it committed."""
-
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
-        self.committed: list[tuple[str, list[str]]] = []
-
-    def note_committed(self, rows: Sequence[Row]) -> None:
-        super().note_committed(rows)
-        self.committed.append((self.shards.names[-1], [row.address for row in rows]))
 
 
 class Backbone:
@@ -223,7 +209,7 @@ class Backbone:
 
     @functools.cached_property
     def recipe(self) -> ExtractionRecipe:
-        """What is extracted, as this machine has it; not before it is asked to work, so that it can say why not."""
+        """What is extracted, as this machine has it: settled when it is asked to work and can say why not."""
         self.job.check_machine()
         self.job.check_store()
         recipe = ExtractionRecipe(**self.job.parameters).fit()
@@ -245,34 +231,58 @@ class Backbone:
         return Settled(engine.name, engine.batch_size, settings.precision, engine.described())
 
     def compute(
-        self, settled: Settled, addresses: Sequence[str], picks: Sequence[Pick], *blocks: np.ndarray
-    ) -> Computed:
-        """Compute rows and commit them.
+        self, settled: Settled, picks: Sequence[Pick], *blocks: np.ndarray
+    ) -> tuple[Told, np.ndarray]:
+        """Compute rows, in batches of the size that was settled, in the order given.
 
         Parameters
         ----------
         settled : Settled
-        addresses : sequence of str, length n_rows
         picks : sequence of (int, int), length n_rows
         *blocks : ndarray of shape (n_inputs, ...)
 
         Returns
         -------
-        Computed
+        told : Told
+        features : ndarray of shape (n_rows, n_features), float32
+        """
+        started = perf_counter()
+        engine = self._engine(settled, _gathered(picks[: settled.batch_size], blocks))
+        features = np.empty((len(picks), self.job.spec.n_features), np.float32)
+        under_way: deque[tuple[slice, Any]] = deque()
+        for start in range(0, len(picks), engine.batch_size):
+            rows = slice(start, min(start + engine.batch_size, len(picks)))
+            (batch,) = batches_of(_gathered(picks[rows], blocks), engine.batch_size)
+            under_way.append((rows, engine.start(batch)))
+            if len(under_way) >= engine.n_in_flight:
+                _take_in(engine, features, *under_way.popleft())
+        while under_way:
+            _take_in(engine, features, *under_way.popleft())
+        is_finite: np.ndarray = np.isfinite(features).all(axis=1)
+        return Told(is_finite, engine.computed_with, perf_counter() - started), features
+
+    def commit(
+        self, addresses: Sequence[str], features: np.ndarray, computed_with: dict[str, Any]
+    ) -> tuple[str, float]:
+        """Commit the first rows of some that were computed.
+
+        Parameters
+        ----------
+        addresses : sequence of str
+            Of as many rows as are to be committed.
+        features : ndarray of shape (n_rows, n_features), float32
+        computed_with : dict
+
+        Returns
+        -------
+        name : str
+            Of the shard.
+        seconds : float
         """
         started = perf_counter()
         shards = ShardSet(self.job.directory, self.job.spec.of_one_view())
-        n_first = settled.batch_size
-        computing = _Telling(shards, lambda inputs: self._engine(settled, inputs), n_first)
-        computed = Computed(computing.committed)
-        computing.refuse = computed.refused.append
-        inputs = (blocks[block][place] for block, place in picks)
-        rows = (Row(address, place) for place, address in enumerate(addresses))
-        computing.add(list(zip(rows, inputs, strict=True)))
-        computing.finish()
-        computed.seconds = perf_counter() - started
-        computed.stages = computing.stages
-        return computed
+        shards.commit(addresses, features[: len(addresses)], computed_with)
+        return shards.names[-1], perf_counter() - started
 
     def _engine(self, settled: Settled | None, inputs: np.ndarray) -> Engine:
         """The engine, started once: as the first backbone decided, or by deciding."""
@@ -302,3 +312,7 @@ class Backbone:
 
 def _gathered(picks: Sequence[Pick], blocks: Sequence[np.ndarray]) -> np.ndarray:
     return np.stack([blocks[block][place] for block, place in picks])
+
+
+def _take_in(engine: Engine, features: np.ndarray, rows: slice, pending: Any) -> None:
+    features[rows] = engine.finish(pending)[: rows.stop - rows.start]

@@ -1,0 +1,133 @@
+"""Processes of a cluster killed at random, one that computes and then the one that plans: nothing is lost."""
+
+import contextlib
+import hashlib
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from featx import FeatureSet
+from tests.conftest import write_class_folder
+
+pytestmark = pytest.mark.ray
+
+N_IMAGES = 400
+# Keras alone, so that every run computes with the same engine.
+OPTIONS = [
+    "--backbone",
+    "MobileNetV2",
+    "--weights",
+    "none",
+    "--input-size",
+    "96",
+    "--engine",
+    "keras",
+    "--batch-size",
+    "4",
+]
+
+
+def command(folder, store, out, *options):
+    words = ["extract", folder, "--store", store, "--out", out, *OPTIONS, *options]
+    return [sys.executable, "-m", "featx", *map(str, words)]
+
+
+def run(*args):
+    subprocess.run(command(*args), check=True, capture_output=True, timeout=300)
+    return hashlib.sha256(Path(args[2]).read_bytes()).hexdigest()
+
+
+def parent_and_title(pid):
+    """Of a process that lives."""
+    with contextlib.suppress(OSError, IndexError):
+        stat = Path(f"/proc/{pid}/stat").read_text()
+        title = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+        return int(stat.rpartition(")")[2].split()[1]), title
+    return None
+
+
+def descendants(pid):
+    """Process ids and titles of everything that a process started."""
+    processes = {int(path.name): parent_and_title(path.name) for path in Path("/proc").glob("[0-9]*")}
+    found, parents = {}, {pid}
+    while parents:
+        children = {each: said for each, said in processes.items() if said and said[0] in parents}
+        found |= {each: said[1] for each, said in children.items()}
+        parents = set(children) - parents
+    return found
+
+
+def kill_an_actor(driver, drawn):
+    actors = [pid for pid, title in descendants(driver.pid).items() if "ray::Backbone" in title]
+    if actors:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(drawn.choice(actors), signal.SIGKILL)
+    return bool(actors)
+
+
+def kill_the_driver(driver):
+    started = descendants(driver.pid)
+    driver.kill()
+    driver.wait()
+    # Ray ends what it started here by itself; what is left after a while is not this test's to judge.
+    ended = time.monotonic() + 30
+    while any(parent_and_title(pid) for pid in started) and time.monotonic() < ended:
+        time.sleep(0.2)
+    for pid in started:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def shards_of(store):
+    return {path.name for path in store.glob("features/*/*.h5")}
+
+
+@pytest.mark.parametrize("n_kills", [2, pytest.param(10, marks=pytest.mark.faults)])
+def test_an_actor_and_then_the_driver_are_killed(tmp_path, n_kills):
+    folder = write_class_folder(tmp_path / "images", n_images=N_IMAGES)
+    reference = run(folder, tmp_path / "here", tmp_path / "here.h5")
+    started = time.monotonic()
+    assert run(folder, tmp_path / "there", tmp_path / "there.h5", "--ray", "--actors", "2") == reference
+    whole_s = time.monotonic() - started
+    drawn, n_actors_killed, n_interrupted, kept = random.Random(0), 0, 0, []
+    for number in range(n_kills):
+        store, out = tmp_path / f"store {number}", tmp_path / f"{number}.h5"
+        words = command(folder, store, out, "--ray", "--actors", "2")
+        driver = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        until_actor, until_driver = sorted(drawn.uniform(0.2 * whole_s, whole_s) for _ in range(2))
+        time.sleep(until_actor)
+        n_actors_killed += kill_an_actor(driver, drawn)
+        time.sleep(until_driver - until_actor)
+        n_interrupted += driver.poll() is None
+        kill_the_driver(driver)
+        committed = shards_of(store)
+        assert run(folder, store, out, "--ray", "--actors", "2") == reference
+        assert committed <= shards_of(store)
+        assert len(FeatureSet.load(out)) == N_IMAGES
+        kept.append(sum(int(name.partition("-")[0]) for name in committed))
+    print(f"{n_kills} trials: {n_actors_killed} actors and {n_interrupted} drivers killed; kept {kept}")
+    assert n_interrupted > 0
+
+
+def test_a_killed_actor_costs_the_run_nothing(tmp_path):
+    folder = write_class_folder(tmp_path / "images", n_images=N_IMAGES)
+    reference = run(folder, tmp_path / "here", tmp_path / "here.h5")
+    store, out = tmp_path / "there", tmp_path / "there.h5"
+    driver = subprocess.Popen(
+        command(folder, store, out, "--ray", "--actors", "2"),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    )
+    drawn, ended = random.Random(1), time.monotonic() + 120
+    while not shards_of(store) and time.monotonic() < ended:
+        time.sleep(0.05)
+    assert kill_an_actor(driver, drawn)
+    _, told = driver.communicate(timeout=200)
+    assert driver.returncode == 0, told.decode()
+    assert hashlib.sha256(out.read_bytes()).hexdigest() == reference
