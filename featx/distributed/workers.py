@@ -258,7 +258,7 @@ class Backbone:
                 _take_in(engine, features, *under_way.popleft())
         while under_way:
             _take_in(engine, features, *under_way.popleft())
-        is_finite: np.ndarray = np.isfinite(features).all(axis=1)
+        is_finite = np.asarray(np.isfinite(features).all(axis=1))
         return Told(is_finite, engine.computed_with, perf_counter() - started), features
 
     def commit(

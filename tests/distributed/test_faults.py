@@ -19,18 +19,8 @@ pytestmark = pytest.mark.ray
 
 N_IMAGES = 400
 # Keras alone, so that every run computes with the same engine.
-OPTIONS = [
-    "--backbone",
-    "MobileNetV2",
-    "--weights",
-    "none",
-    "--input-size",
-    "96",
-    "--engine",
-    "keras",
-    "--batch-size",
-    "4",
-]
+OPTIONS = ["--backbone", "MobileNetV2", "--weights", "none", "--input-size", "96", "--engine", "keras"]
+OPTIONS += ["--batch-size", "4"]
 
 
 def command(folder, store, out, *options):
