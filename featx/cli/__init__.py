@@ -19,7 +19,7 @@ import typer
 from typer.core import TyperGroup
 
 from featx.cli import auditing, comparing, features, heads, learning, models, ranking, searching
-from featx.cli.options import TYPED
+from featx.cli.options import TYPED, with_address
 from featx.cli.printing import show_warning
 from featx.cli.quiet import QuietTensorFlow
 from featx.errors import DecodeError, FeatxError, printable
@@ -37,7 +37,7 @@ class _Group(TyperGroup):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Keep the command as it was typed: a report quotes it."""
         TYPED.set(shlex.join(["featx", *args]))
-        return super().parse_args(ctx, args)
+        return super().parse_args(ctx, with_address(args))
 
     def invoke(self, ctx: Any) -> Any:
         try:

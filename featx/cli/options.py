@@ -12,7 +12,8 @@ import typer
 
 from featx.checks import check_choice, explain
 from featx.cli.printing import say
-from featx.errors import BackboneError, HeadError, SourceError, StoreError
+from featx.distributed.cluster import LOCAL, check_address
+from featx.errors import BackboneError, ClusterError, HeadError, SourceError, StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -65,10 +66,46 @@ ProjectionOption = Annotated[
 ]
 Out = Annotated[Path | None, typer.Option(help="Model file to write.")]
 Inputs = Annotated[str, typer.Option(help="images; or arrays, for a .keras file that takes such.")]
+Ray = Annotated[
+    str | None,
+    typer.Option(
+        "--ray",
+        metavar="[ADDRESS]",
+        help="Work on a Ray cluster: alone one that is started here; or auto, HOST:PORT, ray://HOST:PORT.",
+    ),
+]
 FollowLinks = Annotated[bool, typer.Option(help="Folder: open links that leave it.")]
 
 #: The command as it was typed, for a report to quote.
 TYPED: ContextVar[str] = ContextVar("TYPED", default="")
+
+
+def with_address(words: Sequence[str]) -> list[str]:
+    """A command's words, with an address after each ``--ray`` that has none: Typer's options must have one.
+
+    What follows is its address only where it reads like one, so that a file may follow as well.
+
+    Examples
+    --------
+    >>> with_address(["search", "--ray", "features.h5"])
+    ['search', '--ray', 'local', 'features.h5']
+    >>> with_address(["search", "features.h5", "--ray", "auto"])
+    ['search', 'features.h5', '--ray', 'auto']
+    """
+    options = words[: words.index("--")] if "--" in words else words
+    found = list(words)
+    for position in reversed(range(len(options))):
+        if options[position] == "--ray" and not _is_address(*options[position + 1 : position + 2]):
+            found.insert(position + 1, LOCAL)
+    return found
+
+
+def _is_address(word: str = "") -> bool:
+    try:
+        check_address(word)
+    except ClusterError:
+        return False
+    return True
 
 
 def load_feature_files(paths: Sequence[str | Path]) -> dict[str, FeatureSet]:

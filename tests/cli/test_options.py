@@ -1,9 +1,12 @@
 """What the text of an option means."""
 
 import pytest
+import typer
+from typer.testing import CliRunner
 
 from featx import BackboneError
-from featx.cli.options import embedding_options, given, parse_batch_size, parse_size, parse_weights
+from featx.cli import _Group
+from featx.cli.options import Ray, embedding_options, given, parse_batch_size, parse_size, parse_weights
 
 
 @pytest.mark.parametrize("text", ["", "x", "300x", "axb", "3.5", "-4", "300x200x3"])
@@ -32,3 +35,41 @@ def test_what_was_not_given_is_left_to_the_library():
 def test_kinds_of_views_without_a_number_are_refused():
     with pytest.raises(BackboneError, match="--view flip without --n-views"):
         embedding_options(n_views=None, views=["flip"])
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("a.h5", "a.h5 None False"),
+        ("a.h5 --ray", "a.h5 local False"),
+        ("a.h5 --ray auto", "a.h5 auto False"),
+        ("a.h5 --ray 127.0.0.1:6379", "a.h5 127.0.0.1:6379 False"),
+        ("a.h5 --ray=ray://head:10001", "a.h5 ray://head:10001 False"),
+        ("--ray --deep a.h5", "a.h5 local True"),
+        ("--ray a.h5 --deep", "a.h5 local True"),
+        ("--deep -- --ray", "--ray None True"),
+    ],
+)
+def test_the_address_of_a_cluster_may_be_left_out(words, expected):
+    app = typer.Typer(cls=_Group)
+
+    @app.command()
+    def search(features: str, *, ray: Ray = None, deep: bool = False) -> None:
+        typer.echo(f"{features} {ray} {deep}")
+
+    @app.callback()
+    def main() -> None:
+        """So that there are commands to choose from."""
+
+    result = CliRunner().invoke(app, ["search", *words.split()])
+    assert result.stdout.strip() == expected, result.output
+
+
+def test_the_help_shows_that_the_address_may_be_left_out():
+    app = typer.Typer(cls=_Group)
+
+    @app.command()
+    def search(ray: Ray = None) -> None: ...
+
+    shown = CliRunner().invoke(app, ["--help"]).output
+    assert "[ADDRESS]" in shown
