@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shlex
 import signal
 import sys
 import threading
@@ -25,6 +27,7 @@ from featx.distributed import searching
 from featx.distributed.cluster import connected
 from tests.heads.real_data import digits, scaled
 
+README = Path(__file__).parents[2] / "README.md"
 HEADS = ["logistic_regression", "linear_svm", "rbf_svm", "knn"]
 
 
@@ -61,6 +64,12 @@ def assert_same(one, other):
     # What is no parameter of a candidate is NaN or masked, and as such equal to nothing.
     assert repr(without_times(one.cv_results_)) == repr(without_times(other.cv_results_))
     assert (one.best_head_, one.best_params_) == (other.best_head_, other.best_params_)
+
+
+def save_digits(path):
+    X, y = digits()
+    names = [f"{number}.png" for number in range(len(y))]
+    FeatureSet(X.astype(np.float32), y, sample_ids=names, class_names=list("0123456789")).save(path)
 
 
 def fit_on(backend, search, *args, **kwargs):
@@ -292,11 +301,7 @@ def test_a_journal_and_a_time_budget(tmp_path):
 @pytest.mark.ray
 @pytest.mark.usefixtures("ray")
 def test_the_command(tmp_path, placed):
-    X, y = digits()
-    names = [f"{number}.png" for number in range(len(y))]
-    FeatureSet(X.astype(np.float32), y, sample_ids=names, class_names=list("0123456789")).save(
-        tmp_path / "digits.h5"
-    )
+    save_digits(tmp_path / "digits.h5")
     arguments = ["search", str(tmp_path / "digits.h5"), "--head", "ridge", "--head", "knn", "--nested", "2"]
     found = []
     for options in ([], ["--ray"]):
@@ -308,3 +313,20 @@ def test_the_command(tmp_path, placed):
     for name in ("best_head", "best_params", "cv_score", "nested"):
         assert found[0][name] == found[1][name]
     assert found[0]["test"]["accuracy"] == found[1]["test"]["accuracy"]
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray")
+def test_the_readmes_examples(tmp_path, monkeypatch):
+    section = README.read_text().partition("### The search on a cluster")[2]
+    example, command = re.findall(r"```text\n(.*?)```", section, flags=re.DOTALL)[:2]
+    monkeypatch.chdir(tmp_path)
+    X, y = digits()
+    namespace = {"X": X, "y": y}
+    exec(compile(example, "README.md", "exec"), namespace)
+    assert namespace["search"].best_score_ > 0.9
+    save_digits("photos.h5")
+    program, *arguments = shlex.split(command.removeprefix("$ "))
+    assert program == "featx"
+    assert CliRunner().invoke(app, arguments).exit_code == 0
+    assert Path("photos.featx").exists()
