@@ -47,6 +47,7 @@ _HOMES = {
     ),
     "featx.images.value_sources": ("DatasetValueSource", "ValueSource", "as_value_source"),
     "featx.classifier": ("ImageClassifier",),
+    "featx.distributed.searching": ("register_ray",),
     "featx.report_contents": ("report_samples",),
     "featx.distributed.extraction": ("RayCluster",),
     "featx.features.backbones": ("BackboneSpec", "list_backbones", "load_backbone", "register_backbone"),

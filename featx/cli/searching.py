@@ -20,6 +20,7 @@ from featx.cli.options import (
     Out,
     Precision,
     ProjectionOption,
+    Ray,
     Report,
     Seed,
     Store,
@@ -93,6 +94,7 @@ def search(
         typer.Option(help="File to go on from after a kill, kept [default: beside --out, removed]."),
     ] = None,
     n_jobs: Jobs = None,
+    ray: Ray = None,
     random_state: Seed = 0,
     out: Out = None,
     report: Report = None,
@@ -114,6 +116,7 @@ def search(
 
     How images are embedded is said as for extract; views of an image are scored as one.
     """
+    from featx.distributed.searching import check_cluster, on_cluster
     from featx.files import check_target
     from featx.heads.search import HeadSearch
     from featx.insight.exclusions import as_exclusions
@@ -146,12 +149,14 @@ def search(
     embedding = given(backbone=backbone) | embedding_options(
         n_views=n_views, views=views, batch_size=batch_size, precision=precision, engine=engine
     )
-    # Read before hours of embedding.
+    # Before hours of embedding.
+    check_cluster(ray)
     excluding = {"exclude": as_exclusions(exclude)} if exclude else {}
     loaded = _load(features, embedding, store, on_error)
     options: dict[str, Any] = {"assignment": assignment, "nested": nested, "random_state": random_state}
     options |= excluding
-    result = search_features(loaded, searcher, combine=combine, test_size=test_size, **options)
+    with on_cluster(ray):
+        result = search_features(loaded, searcher, combine=combine, test_size=test_size, **options)
     print_excluded(result.excluded)
     for note in result.notes:
         say(f"note: {note}", err=True)

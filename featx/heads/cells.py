@@ -11,19 +11,22 @@ from __future__ import annotations
 
 import logging
 import math
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import takewhile
-from time import monotonic, perf_counter
+from time import monotonic, perf_counter, time
 from typing import Any
 
 import numpy as np
 from joblib import Parallel, cpu_count, delayed, effective_n_jobs
 from joblib.externals.loky.process_executor import TerminatedWorkerError
+from joblib.parallel import get_active_backend
 from sklearn.base import BaseEstimator
 from sklearn.metrics import check_scoring
 from threadpoolctl import threadpool_limits
 
+from featx.errors import FeatxWarning
 from featx.heads.averaging import ViewAverage
 from featx.heads.candidates import Candidate
 from featx.heads.paths import Fitted, Path, fit_each, path_of
@@ -35,6 +38,10 @@ _LOG = logging.getLogger(__name__)
 #: A search that may be stopped goes through a family in such steps, fold after fold, so that what is stopped
 # is finished for some candidates rather than begun for all.
 N_AT_ONCE_ON_A_BUDGET = 4
+
+
+_LARGE_BYTES = 2**20
+_DEATHS_OF_RAY = {"RayActorError", "WorkerCrashedError", "OutOfMemoryError"}
 
 
 @dataclass(frozen=True)
@@ -232,7 +239,9 @@ def run_tasks(
         for cells in _in_parallel(tasks, problem, n_jobs, deadline):
             finished |= {(cell.candidate, cell.fold) for cell in cells}
             yield cells
-    except TerminatedWorkerError:
+    except Exception as error:
+        if not _is_death(error):
+            raise
         _LOG.debug("a worker died; what it had is run again, apart", exc_info=True)
     else:
         return
@@ -248,15 +257,28 @@ def _apart(task: Task, problem: Problem, n_jobs: int | None) -> list[Cell]:
         # Two tasks make joblib use workers; the second has nothing to do.
         both = _in_parallel([task, task.of([])], problem, n_jobs, math.inf)
         return [cell for cells in both for cell in cells]
-    except TerminatedWorkerError:
-        error = "its worker process died: out of memory, or killed"
-        return [Cell(task.candidates[0], task.fold, math.nan, math.nan, {}, error)]
+    except Exception as error:
+        if not _is_death(error):
+            raise
+        reason = "its worker process died: out of memory, or killed"
+        return [Cell(task.candidates[0], task.fold, math.nan, math.nan, {}, reason)]
+
+
+def _is_death(error: Exception) -> bool:
+    """Whether it says that a worker died; what Ray's own backend raises is known by its name."""
+    names = {each.__name__ for each in type(error).__mro__ if each.__module__ == "ray.exceptions"}
+    return isinstance(error, TerminatedWorkerError) or not names.isdisjoint(_DEATHS_OF_RAY)
 
 
 def _in_parallel(
     tasks: Sequence[Task], problem: Problem, n_jobs: int | None, deadline: float
 ) -> Iterator[list[Cell]]:
-    run = delayed(run_task)
+    if type(get_active_backend()[0]).__module__.startswith("ray.") and problem.X.nbytes > _LARGE_BYTES:
+        message = "Ray's own joblib backend sends the features with every task; call featx.register_ray()"
+        warnings.warn(f"{message} to have them placed in its object store once", FeatxWarning, stacklevel=2)
+    run = delayed(_run_until)
+    # Another machine's monotonic clock counts from another moment.
+    ends_at = time() + deadline - monotonic()
     in_time = takewhile(lambda _: monotonic() <= deadline, tasks)
     # What ``parallel_config`` says of n_jobs is lost on a Parallel that prefers another kind of backend.
     n_jobs = Parallel(n_jobs=n_jobs).n_jobs
@@ -270,4 +292,8 @@ def _in_parallel(
     n_workers = effective_n_jobs(n_jobs)
     n_threads = max(1, cpu_count() // n_workers) if n_workers > 1 else None
     with threadpool_limits(n_threads, user_api="blas"):
-        yield from parallel(run(task, problem, deadline) for task in in_time)
+        yield from parallel(run(task, problem, ends_at) for task in in_time)
+
+
+def _run_until(task: Task, problem: Problem, ends_at: float) -> list[Cell]:
+    return run_task(task, problem, monotonic() + ends_at - time())

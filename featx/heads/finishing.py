@@ -15,7 +15,7 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -125,7 +125,7 @@ def finish(
     # Folds that overlap or leave samples out give no out-of-fold scores.
     folds = _partition(problem, random_state)
     if folds is not problem.folds:
-        problem = replace(problem, folds=folds, token=f"{problem.token} finish")
+        problem = problem.with_folds(folds, "finish")
     scores = _Scores.out_of_fold(best, problem, fitted)
     methods = _methods(fitted, calibration) if is_asked else ["none"]
     losses = scores.losses(methods)

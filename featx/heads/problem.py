@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 import joblib
@@ -60,7 +60,7 @@ class Problem:
     scoring : str, callable, list or mapping
         As scikit-learn has it.
     token : str
-        Names this problem in what is kept between its tasks.
+        Names this problem in what is kept between its tasks; see `with_folds`.
     """
 
     X: np.ndarray
@@ -73,6 +73,15 @@ class Problem:
     blocks: Mapping[str, Columns] = field(default_factory=lambda: {ALL_FEATURES: slice(None)})
     scoring: Any = "accuracy"
     token: str = field(default_factory=lambda: uuid.uuid4().hex)
+
+    def with_folds(self, folds: Folds, name: str) -> Problem:
+        """The same samples with other folds; the name tells it from others that are made of this one."""
+        return replace(self, folds=folds, token=f"{self.token} {name}")
+
+    @property
+    def root(self) -> str:
+        """Names the samples: the same for all problems that are made of one by other folds."""
+        return self.token.partition(" ")[0]
 
     @property
     def is_multilabel(self) -> bool:

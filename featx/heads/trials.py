@@ -135,4 +135,4 @@ def _on_a_share(problem: Problem, share: float, space: Space) -> Problem:
             for label in np.unique(classes)
         ]
         folds.append((np.sort(np.concatenate(chosen)), test))
-    return replace(problem, folds=folds, token=f"{problem.token} {share}")
+    return problem.with_folds(folds, str(share))

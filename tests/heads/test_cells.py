@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 
 import joblib
 import numpy as np
@@ -12,8 +13,10 @@ from sklearn.preprocessing import FunctionTransformer
 from threadpoolctl import threadpool_info
 
 from featx import FeatxWarning, HeadSpec
+from featx.heads import cells
+from featx.heads.candidates import Candidate
 from featx.heads.search import HeadSearch
-from tests.heads.real_data import cancer, digits, scaled
+from tests.heads.real_data import cancer, digits, problem_of, scaled
 
 
 class Fragile(GaussianNB):
@@ -63,6 +66,22 @@ def test_a_head_that_kills_its_worker_costs_itself_alone():
     assert np.isnan(search.cv_results_["mean_test_score"]).tolist() == [False, True, False, False, False]
     alone = HeadSearch(specs[1], cv=2).fit(*cancer())
     assert search.cv_results_["mean_test_score"][3:].tolist() == alone.cv_results_["mean_test_score"].tolist()
+
+
+def test_what_ray_raises_of_a_dead_worker_is_known_by_its_name():
+    of_ray = type("RayActorError", (Exception,), {"__module__": "ray.exceptions"})
+    assert cells._is_death(type("ActorDiedError", (of_ray,), {})())
+    assert not cells._is_death(type("RayActorError", (Exception,), {})())
+    assert not cells._is_death(RuntimeError("RayActorError"))
+
+
+def test_a_deadline_is_kept_by_a_machine_with_another_clock(monkeypatch):
+    problem = problem_of(*digits())
+    candidate = Candidate(HeadSpec("bayes", GaussianNB(), {}), {}, "all", GaussianNB())
+    (task,) = cells.tasks_of([candidate], problem, lambda _, fold: fold > 0, None)
+    monkeypatch.setattr(cells, "monotonic", lambda: 1e9 + time.monotonic())
+    assert len(cells._run_until(task, problem, time.time() + 60)) == 1
+    assert cells._run_until(task, problem, time.time() - 1) == []
 
 
 def test_threads_and_processes_find_the_same():

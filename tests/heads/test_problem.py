@@ -232,3 +232,12 @@ def test_a_scoring_that_a_head_cannot_serve_is_refused_before_any_fit():
     svm = HeadSpec("svm", scaled(SVC()), {})
     with pytest.raises(HeadError, match="the head svm, which has no predict_proba"):
         HeadSearch([NEVER, svm], cv=3, scoring="neg_log_loss", calibration=None).fit(*cancer())
+
+
+def test_problems_of_the_same_samples_are_told_apart_and_known_as_such():
+    whole = problem_of(*digits())
+    some = whole.with_folds(whole.folds[:1], "some")
+    assert len({whole.token, some.token, some.with_folds(whole.folds, "other").token}) == 3
+    assert whole.root == some.root == some.with_folds(whole.folds, "other").root
+    assert some.X is whole.X
+    assert problem_of(*digits()).root != whole.root
