@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from pathlib import Path
 
@@ -10,6 +11,10 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np
 import pytest
 from PIL import Image
+
+# Keras and its graphs are millions of small objects, nearly all of them kept: Python looks through them for
+# garbage after every 700 new ones, which takes a seventh of the suite's time.
+gc.set_threshold(50_000)
 
 TINY = "tiny"
 TINY_SIZE = (16, 16)

@@ -19,8 +19,8 @@ from featx.cli import app
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 
-# Extract, search, evaluate and predict.
-N_IN_PROCESSES = 4
+# The first: from images to a saved classifier.
+N_IN_PROCESSES = 1
 # Commands with a line on stderr when all is well.
 TELLING = ("featx evaluate", "featx finetune", "featx compare", "featx search photos.h5 --exclude")
 
@@ -63,7 +63,7 @@ def test_the_commands_run(workplace, monkeypatch):
     for number, command in enumerate(commands):
         program, *arguments = shlex.split(command)
         assert program == "featx"
-        # Each would load TensorFlow anew: the main job does, as a newcomer's would.
+        # Each would load TensorFlow anew: the first does, as a newcomer's would.
         run = run_in_a_process if number < N_IN_PROCESSES else run_here
         code, stderr = run(arguments)
         assert code == 0, f"{command}\n{stderr}"

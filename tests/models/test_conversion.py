@@ -147,7 +147,7 @@ def parity_table(seeds, names=tuple(HEADS)):
 
 @pytest.mark.parametrize("name", HEADS)
 def test_a_head_answers_the_same(name):
-    assert len(list(parity_table(range(2), [name]))) == 9
+    assert len(list(parity_table(range(1), [name]))) == 9
 
 
 @pytest.mark.slow
@@ -308,7 +308,8 @@ def test_every_weight_can_be_trained(name, n_classes):
     assert is_uniform or not model.non_trainable_variables
     # Labels that the head does not know, so that there is something to learn.
     target = keras.utils.to_categorical(np.arange(len(X_test)) // 2 % n_classes, n_classes)
-    model.compile(keras.optimizers.Adam(1e-3), "mean_squared_error")
+    # A few steps: to trace them would take longer than to take them.
+    model.compile(keras.optimizers.Adam(1e-3), "mean_squared_error", run_eagerly=True)
     before = [np.array(keras.ops.convert_to_numpy(weight)) for weight in model.trainable_variables]
     history = model.fit(X_test.astype(np.float32), target, batch_size=64, epochs=3, verbose=0, shuffle=False)
     assert history.history["loss"][-1] < history.history["loss"][0]
