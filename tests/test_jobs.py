@@ -335,7 +335,7 @@ class TestPredictImages:
                 assert row.sum() == pytest.approx(1)
 
     def test_the_csv_has_a_row_for_every_image(self, classifier, spoiled, tmp_path):
-        predict_images(classifier, spoiled, on_error="skip").save_csv(tmp_path / "p.csv")
+        predict_images(classifier, spoiled, on_error="skip").save(tmp_path / "p.csv")
         with (tmp_path / "p.csv").open(newline="") as file:
             rows = list(csv.DictReader(file))
         assert [row["sample_id"] for row in rows] == spoiled.sample_ids
