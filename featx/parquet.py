@@ -31,7 +31,7 @@ def check_parquet() -> None:
     ------
     MissingPackageError
     """
-    require("pyarrow.parquet", _EXTRA)
+    require("pyarrow", _EXTRA)
 
 
 def save_parquet(path: StrPath, class_names: Sequence[Any], blocks: Iterable[PredictedRows]) -> None:
