@@ -19,7 +19,7 @@ from featx.heads.averaging import ViewAverage
 if TYPE_CHECKING:
     from featx.features.feature_set import FeatureSet
 
-# To send a block of 4 MB, and have its answers back, takes about a tenth of this.
+# To send a block of 4 MB, and have its answers back, takes this process a fifth of that.
 _PAYS_FROM_BLOCK_S = 0.05
 # Processes that start on the cluster import scikit-learn first.
 _PAYS_FROM_S = 10.0

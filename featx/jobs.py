@@ -7,6 +7,7 @@ a script does with `featx.extract`, `featx.evaluate` and `featx.ModelFile`.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -285,8 +286,9 @@ def predict_images(
     DecodeError
         At the first image that cannot be read, unless ``on_error="skip"``.
     """
-    features = _embedded(classifier, source, cluster, options)
-    blocks = list(_predicted(classifier, source, features, cluster, options))
+    with cluster or nullcontext():
+        features = _embedded(classifier, source, cluster, options)
+        blocks = list(_predicted(classifier, source, features, cluster, options))
     return Predictions(
         source.sample_ids,
         [label for block in blocks for label in block.labels],
@@ -329,17 +331,17 @@ def predict_to_file(
     """
     check_prediction_file(path)
     check_target(path)
-    features = _embedded(classifier, source, cluster, options)
-    blocks = _predicted(classifier, source, features, cluster, options)
-    save_predictions(path, classifier.classes_.tolist(), blocks)
+    with cluster or nullcontext():
+        features = _embedded(classifier, source, cluster, options)
+        blocks = _predicted(classifier, source, features, cluster, options)
+        save_predictions(path, classifier.classes_.tolist(), blocks)
     report: ExtractionReport = features.report
     return report
 
 
 def _embedded(classifier: ImageClassifier, source: ImageSource, cluster: Any, options: Any) -> FeatureSet:
-    where = {} if cluster is None else {"cluster": cluster}
-    unlabelled = source.without_labels()
-    return embed(unlabelled, classifier.extractors_, store=classifier.store, **where, **options)
+    where = {"store": classifier.store, "cluster": cluster}
+    return embed(source.without_labels(), classifier.extractors_, **where, **options)
 
 
 def _predicted(

@@ -1,7 +1,6 @@
 """The jobs behind evaluate and predict: honest scores, nothing dropped."""
 
 import csv
-from types import SimpleNamespace
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -26,6 +25,7 @@ from featx import (
 )
 from featx.answering import answer, answers_on
 from featx.embedding import embed
+from featx.features.execution import LocalExecution
 from featx.jobs import evaluate_model, predict_images, predict_to_file
 from featx.model_jobs import export_model_file, finetune_model
 from featx.search_jobs import save_search, search_features
@@ -34,6 +34,10 @@ from tests.conftest import TINY, make_images, write_class_folder
 pytestmark = pytest.mark.backends
 
 PROBABILITIES = ["probability", "probability_dark", "probability_light"]
+
+
+class Somewhere(LocalExecution):
+    address = "host:1"
 
 
 def search():
@@ -389,7 +393,7 @@ class TestPredictImages:
             predict_to_file(classifier, spoiled, tmp_path)
 
     def test_a_cluster_is_asked_to_embed_and_to_answer(self, classifier, monkeypatch):
-        cluster, given = SimpleNamespace(address="host:1"), []
+        cluster, given = Somewhere(), []
 
         def record(name, function):
             def called(*arguments, cluster, **options):

@@ -9,6 +9,7 @@ import typer
 
 from featx.checks import explain
 from featx.cli.options import (
+    Actors,
     AsJson,
     BatchSize,
     Engine,
@@ -19,6 +20,7 @@ from featx.cli.options import (
     Out,
     PathColumn,
     ProjectionOption,
+    Ray,
     Report,
     Seed,
     Source,
@@ -26,7 +28,9 @@ from featx.cli.options import (
     ValueRange,
     Workers,
     embedding_options,
+    given,
     load_feature_files,
+    make_cluster,
     make_unlabelled_source,
     report_options,
     said_of_report,
@@ -167,6 +171,8 @@ def predict(
     path_column: PathColumn = None,
     value_range: ValueRange = None,
     follow_links: FollowLinks = False,
+    ray: Ray = None,
+    actors: Actors = None,
     as_json: AsJson = False,
 ) -> None:
     """Classify images: labels and probabilities.
@@ -190,13 +196,14 @@ def predict(
     options: Any = {"on_error": on_error, "workers": workers, "verbose": 1}
     embedding = embedding_options(n_views=n_views, batch_size=batch_size, engine=engine)
     if is_exported(model):
-        _refuse_embedding(model, embedding)
+        _refuse_embedding(model, {**embedding, **given(ray=ray, actors=actors)})
         images = make_unlabelled_source(source, **columns)
         found = predict_exported(load_exported(model), images, **options)
         if out is not None:
             found.save(out)
         _show_predictions(None if out else found, found.report, out, as_json=as_json)
         return
+    options["cluster"] = make_cluster(ray, actors)
     classifier = ImageClassifier.load(model, backbone=backbone, store=store, **embedding)
     samples = make_unlabelled_source(source, classifier.extractors_[0].spec_.inputs, **columns)
     if out is None:

@@ -283,6 +283,8 @@ class TestPredict:
         featx("export", model_file, "m.keras")
         error = featx.fails("predict", "m.keras", folder, "--n-views", 2)
         assert "--n-views 2 for the exported model m.keras; expected a model file" in error
+        error = featx.fails("predict", "m.keras", folder, "--ray")
+        assert "--ray local for the exported model m.keras; expected a model file" in error
 
     def test_a_single_image(self, featx, model_file, folder):
         image = next((folder / "light").iterdir())

@@ -1,6 +1,7 @@
 """On a cluster a head says what it says here, in the same order, and its error ends the run."""
 
 from itertools import count
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,11 +12,14 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 from threadpoolctl import threadpool_limits
+from typer.testing import CliRunner
 
-from featx import FeatureSet
+from featx import FeatureSet, ImageClassifier
 from featx.answering import Block, answer, blocks_of
+from featx.cli import app
 from featx.distributed.cluster import connected
 from featx.distributed.prediction import answers_on_ray
+from tests.conftest import TINY, write_class_folder
 
 pytestmark = pytest.mark.ray
 
@@ -88,3 +92,22 @@ def test_an_error_on_one_block_is_the_runs_error():
     answers = answers_on_ray(Unlucky(), numbered(range(20)))
     with pytest.raises(FloatingPointError, match="five is too much"):
         list(answers)
+
+
+def test_a_command_says_the_same_on_a_cluster(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FEATX_CACHE", str(tmp_path / "cache"))
+    # So that this head, too, is worth sending.
+    monkeypatch.setattr("featx.answering._PAYS_FROM_BLOCK_S", 0)
+    monkeypatch.setattr("featx.answering._PAYS_FROM_S", 0)
+    monkeypatch.setattr("featx.features.rows._BLOCK_BYTES", 4 * 12 * 4)
+    folder = write_class_folder(tmp_path / "images", 12)
+    classifier = ImageClassifier(TINY, "logistic_regression", store=tmp_path / "cache", cv=2)
+    classifier.fit(folder).save("m.featx")
+    (folder / "dark" / "broken.png").write_bytes(b"")
+    for options in (["here.csv", "--store", "fresh-here"], ["there.csv", "--store", "fresh-there", "--ray"]):
+        command = ["predict", "m.featx", str(folder), "--on-error", "skip", "--out", *options]
+        result = CliRunner().invoke(app, command)
+        assert result.exit_code == 0, result.output
+    assert Path("there.csv").read_bytes() == Path("here.csv").read_bytes()
+    assert len(Path("there.csv").read_text().splitlines()) == 14
