@@ -6,30 +6,36 @@ a script does with `featx.extract`, `featx.evaluate` and `featx.ModelFile`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import FixedThresholdClassifier
 
+from featx.answering import answers_on
 from featx.checks import explain
 from featx.classifier import ImageClassifier
-from featx.embedding import averaging, embed, images_of
+from featx.embedding import check_averages, embed
 from featx.errors import HeadError, printable
 from featx.features.combination import combine_features
 from featx.features.failures import Failure
 from featx.features.feature_set import FeatureSet
 from featx.features.report import ExtractionReport
-from featx.files import StrPath
+from featx.files import StrPath, check_target
 from featx.heads.persistence import ModelFile
 from featx.images.base import ImageSource
 from featx.images.manifests import manifest_columns
 from featx.insight.evaluation import Evaluation, evaluate
 from featx.model_inputs import as_head_classes, as_head_takes, judging_samples
-from featx.tables import save_table
+from featx.prediction_files import PredictedRows, check_prediction_file, save_predictions
+from featx.progress import progress_bar
+
+# Of predictions that are in memory already.
+_ROWS_A_BLOCK = 8_192
 
 
 @dataclass(frozen=True)
@@ -228,39 +234,34 @@ class Predictions:
             for sample_id, label, row, error in rows
             if not error
         ]
-        return {"predictions": predictions, **_counts(self.report)}
+        return {"predictions": predictions, **counts_of(self.report)}
 
-    def save_csv(self, path: StrPath) -> None:
-        """Write one row a sample: id, label, its probability, every class's probability, error.
+    def save(self, path: StrPath) -> None:
+        """Write a row for every sample; see `featx.prediction_files`.
 
         Parameters
         ----------
         path : path-like
-            Created or replaced; it appears complete or not at all.
+            ``.csv`` or ``.parquet``. Created or replaced; it appears complete or not at all.
+
+        Raises
+        ------
+        StoreError
+            When the name has another ending, or the file cannot be written.
+        MissingPackageError
+            Of a parquet file, without pyarrow.
         """
-        names = [f"probability_{name}" for name in self.class_names]
-        cells = (
-            ["" if np.isnan(value) else f"{value:.6f}" for value in [row.max(), *row]]
-            for row in self.probabilities
+        blocks = (
+            PredictedRows(
+                self.sample_ids[rows], self.labels[rows], self.probabilities[rows], self.errors[rows]
+            )
+            for rows in map(_rows_from, range(0, len(self.sample_ids), _ROWS_A_BLOCK))
         )
-        rows = zip(self.sample_ids, self.labels, cells, self.errors, strict=True)
-        save_table(
-            path,
-            ["sample_id", "label", "probability", *names, "error"],
-            (
-                [sample_id, "" if label is None else label, *row, error]
-                for sample_id, label, row, error in rows
-            ),
-        )
+        save_predictions(path, self.class_names, blocks)
 
 
 def predict_images(
-    classifier: ImageClassifier,
-    source: ImageSource,
-    *,
-    on_error: Literal["raise", "skip"] = "raise",
-    workers: int | None = None,
-    verbose: int = 0,
+    classifier: ImageClassifier, source: ImageSource, *, cluster: Any = None, **options: Any
 ) -> Predictions:
     """Classify images; those that cannot be read are listed, not dropped.
 
@@ -271,39 +272,113 @@ def predict_images(
     classifier : ImageClassifier
         Fitted or loaded.
     source : ImageSource
-    on_error : {"raise", "skip"}, default="raise"
-    workers : int, optional
-        Threads that decode.
-    verbose : int, default=0
+    cluster : RayCluster, optional
+        Where to embed, and to apply a head for which that pays.
+    **options
+        Of `featx.extract`: ``on_error``, ``workers``, ``verbose``.
 
     Returns
     -------
     Predictions
+
+    Raises
+    ------
+    DecodeError
+        At the first image that cannot be read, unless ``on_error="skip"``.
     """
-    features = embed(
-        source.without_labels(),
-        classifier.extractors_,
-        store=classifier.store,
-        on_error=on_error,
-        workers=workers,
-        verbose=verbose,
+    with cluster or nullcontext():
+        features = _embedded(classifier, source, cluster, options)
+        blocks = list(_predicted(classifier, source, features, cluster, options))
+    return Predictions(
+        source.sample_ids,
+        [label for block in blocks for label in block.labels],
+        np.concatenate([block.probabilities for block in blocks]),
+        [error for block in blocks for error in block.errors],
+        classifier.classes_.tolist(),
+        features.report,
     )
-    n_samples, names = len(source), classifier.classes_.tolist()
-    labels: list[Any] = [None] * n_samples
-    errors = [""] * n_samples
-    for failure in features.report.failed:
-        errors[failure.index] = failure.reason
+
+
+def predict_to_file(
+    classifier: ImageClassifier, source: ImageSource, path: StrPath, *, cluster: Any = None, **options: Any
+) -> ExtractionReport:
+    """Classify images into a file: neither their features nor their probabilities are ever all in memory.
+
+    Parameters
+    ----------
+    classifier : ImageClassifier
+        Fitted or loaded, with a store. The features of a model on several extractions are put side by side
+        in memory.
+    source : ImageSource
+    path : path-like
+        ``.csv`` or ``.parquet``, as `Predictions.save` writes it.
+    cluster, **options
+        As `predict_images` takes them.
+
+    Returns
+    -------
+    ExtractionReport
+        Lists the images that could not be read; they have a row in the file, with the reason.
+
+    Raises
+    ------
+    DecodeError
+        As `predict_images`; nothing is written then.
+    StoreError
+        When the file cannot be written; what stood there before is untouched.
+    MissingPackageError
+        Of a parquet file, without pyarrow.
+    """
+    check_prediction_file(path)
+    check_target(path)
+    with cluster or nullcontext():
+        features = _embedded(classifier, source, cluster, options)
+        blocks = _predicted(classifier, source, features, cluster, options)
+        save_predictions(path, classifier.classes_.tolist(), blocks)
+    report: ExtractionReport = features.report
+    return report
+
+
+def _embedded(classifier: ImageClassifier, source: ImageSource, cluster: Any, options: Any) -> FeatureSet:
+    where = {"store": classifier.store, "cluster": cluster}
+    return embed(source.without_labels(), classifier.extractors_, **where, **options)
+
+
+def _predicted(
+    classifier: ImageClassifier, source: ImageSource, features: FeatureSet, cluster: Any, options: Any
+) -> Iterator[PredictedRows]:
+    """Predictions of every sample in order; those that failed stand among the others."""
+    head, n_classes = classifier.head_, len(classifier.classes_)
+    address = None if cluster is None else cluster.address
+    if features.view.any():
+        check_averages(head)
+    errors = {failure.index: failure.reason for failure in features.report.failed}
     # The head answers for the samples in order, without those that failed.
-    kept = [index for index, error in enumerate(errors) if not error]
-    probabilities = np.full((n_samples, len(names)), np.nan)
-    head = averaging(classifier.head_, images_of(features))
-    for index, label in zip(kept, classifier.named(head.predict(features.X)).tolist(), strict=True):
-        labels[index] = label
-    if hasattr(head, "predict_proba"):
-        probabilities[kept] = head.predict_proba(features.X)
-    return Predictions(source.sample_ids, labels, probabilities, errors, names, features.report)
+    kept = np.array([index for index in range(len(source)) if index not in errors])
+    start = n_answered = 0
+    with progress_bar("Classifying", len(source), options.get("verbose", 0), "images") as advance:
+        for answers in answers_on(features, head, cluster=address):
+            rows = kept[n_answered : n_answered + len(answers.labels)]
+            n_answered += len(rows)
+            # Of those that failed at the end, nothing follows.
+            stop = len(source) if n_answered == len(kept) else rows[-1] + 1
+            labels: list[Any] = [None] * (stop - start)
+            probabilities = np.full((stop - start, n_classes), np.nan)
+            for row, label in zip(rows - start, classifier.named(answers.labels).tolist(), strict=True):
+                labels[row] = label
+            if answers.probabilities is not None:
+                probabilities[rows - start] = answers.probabilities
+            reasons = [errors.get(index, "") for index in range(start, stop)]
+            yield PredictedRows(source.sample_ids[start:stop], labels, probabilities, reasons)
+            advance(stop - start)
+            start = stop
 
 
-def _counts(report: ExtractionReport | PredictionReport) -> dict[str, Any]:
+def _rows_from(start: int) -> slice:
+    return slice(start, start + _ROWS_A_BLOCK)
+
+
+def counts_of(report: ExtractionReport | PredictionReport) -> dict[str, Any]:
+    """What a command says of its images beside their classes, as plain values for JSON."""
     found = report.to_dict()
     return {name: found[name] for name in ("n_samples", "n_failed", "failed", "seconds")}

@@ -10,11 +10,13 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable, Sequence
+from itertools import chain, islice
 from typing import Any
 
-from featx.files import StrPath, atomic_write
+from featx.files import StrPath, atomic_writer
 
 _MARK = "'"
+_ROWS_A_WRITE = 1_000
 # With what spreadsheets pass over before they look.
 _FORMULA_STARTS = tuple("=+-@\t\r\n")
 
@@ -59,14 +61,15 @@ def save_table(path: StrPath, header: Sequence[str], rows: Iterable[Iterable[Any
         Created or replaced.
     header : sequence of str
     rows : iterable of iterable
-        Cells of each row, in the order of the header.
+        Cells of each row, in the order of the header; asked for as they are written, a thousand at a time.
     """
-    text = io.StringIO(newline="")
-    writer = csv.writer(text)
-    for row in (header, *rows):
-        writer.writerow([marked(cell) for cell in row])
-    # An undecodable byte of a file name becomes an escape, as in the feature file.
-    atomic_write(path, text.getvalue().encode("utf-8", "backslashreplace"))
+    remaining = chain([header], rows)
+    with atomic_writer(path) as file:
+        while some := list(islice(remaining, _ROWS_A_WRITE)):
+            text = io.StringIO(newline="")
+            csv.writer(text).writerows([marked(cell) for cell in row] for row in some)
+            # An undecodable byte of a file name becomes an escape, as in the feature file.
+            file.write(text.getvalue().encode("utf-8", "backslashreplace"))
 
 
 def _is_formula(cell: str) -> bool:

@@ -3,6 +3,7 @@
 import csv
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from sklearn.linear_model import LogisticRegression
 
@@ -16,17 +17,27 @@ from featx import (
     HeadSpec,
     ImageClassifier,
     ModelFile,
+    StoreError,
     StoreMismatchError,
     as_source,
     extract,
     save_head,
 )
-from featx.jobs import evaluate_model, predict_images
+from featx.answering import answer, answers_on
+from featx.embedding import embed
+from featx.features.execution import LocalExecution
+from featx.jobs import evaluate_model, predict_images, predict_to_file
 from featx.model_jobs import export_model_file, finetune_model
 from featx.search_jobs import save_search, search_features
 from tests.conftest import TINY, make_images, write_class_folder
 
 pytestmark = pytest.mark.backends
+
+PROBABILITIES = ["probability", "probability_dark", "probability_light"]
+
+
+class Somewhere(LocalExecution):
+    address = "host:1"
 
 
 def search():
@@ -335,7 +346,7 @@ class TestPredictImages:
                 assert row.sum() == pytest.approx(1)
 
     def test_the_csv_has_a_row_for_every_image(self, classifier, spoiled, tmp_path):
-        predict_images(classifier, spoiled, on_error="skip").save_csv(tmp_path / "p.csv")
+        predict_images(classifier, spoiled, on_error="skip").save(tmp_path / "p.csv")
         with (tmp_path / "p.csv").open(newline="") as file:
             rows = list(csv.DictReader(file))
         assert [row["sample_id"] for row in rows] == spoiled.sample_ids
@@ -345,6 +356,58 @@ class TestPredictImages:
         assert failed["label"] == failed["probability"] == ""
         good = next(row for row in rows if not row["error"])
         assert float(good["probability"]) == max(float(good[name]) for name in names[3:5])
+
+    @pytest.mark.parametrize("name", ["p.csv", "p.parquet"])
+    def test_a_file_is_the_same_whether_or_not_it_passes_through_memory(
+        self, classifier, spoiled, tmp_path, name, monkeypatch
+    ):
+        expected = predict_images(classifier, spoiled, on_error="skip")
+        expected.save(tmp_path / f"whole-{name}")
+        # Two rows a block; failures stand at the start, in the middle and at the end.
+        monkeypatch.setattr("featx.features.rows._BLOCK_BYTES", 2 * 12 * 4)
+        asked = []
+        monkeypatch.setattr(
+            "featx.answering.answer", lambda head, block: asked.append(len(block.X)) or answer(head, block)
+        )
+        monkeypatch.setattr(FeatureSet, "X", property(lambda _: pytest.fail("all in memory")))
+        report = predict_to_file(classifier, spoiled, tmp_path / name, on_error="skip")
+        assert asked == [2] * 6
+        assert (report.n_samples, report.n_failed) == (15, 3)
+        if name == "p.csv":
+            assert (tmp_path / name).read_bytes() == (tmp_path / f"whole-{name}").read_bytes()
+        else:
+            found, whole = (pq.read_table(tmp_path / each) for each in (name, f"whole-{name}"))
+            assert found.drop(PROBABILITIES).equals(whole.drop(PROBABILITIES))
+            for column in PROBABILITIES:
+                np.testing.assert_allclose(
+                    found[column].to_numpy(), whole[column].to_numpy(), atol=1e-6, equal_nan=True
+                )
+            assert found["error"].null_count == 12
+            assert found["label"].null_count == found["probability_dark"].null_count == 3
+
+    def test_a_file_that_cannot_be_is_refused_before_an_image_is_read(self, classifier, spoiled, tmp_path):
+        spoiled.read = lambda *_: pytest.fail("read")
+        with pytest.raises(StoreError, match=r"p\.json; expected a name that ends in"):
+            predict_to_file(classifier, spoiled, tmp_path / "p.json")
+        with pytest.raises(StoreError, match="add a file name"):
+            predict_to_file(classifier, spoiled, tmp_path)
+
+    def test_a_cluster_is_asked_to_embed_and_to_answer(self, classifier, monkeypatch):
+        cluster, given = Somewhere(), []
+
+        def record(name, function):
+            def called(*arguments, cluster, **options):
+                given.append((name, cluster))
+                return function(*arguments, **options)
+
+            monkeypatch.setattr(f"featx.jobs.{name}", called)
+
+        record("embed", embed)
+        record("answers_on", answers_on)
+        source = as_source(make_images(4))
+        found = predict_images(classifier, source, cluster=cluster)
+        assert given == [("embed", cluster), ("answers_on", "host:1")]
+        np.testing.assert_allclose(found.probabilities, classifier.predict_proba(source), atol=1e-6)
 
     def test_plain_values_leave_failures_to_their_list(self, classifier, spoiled):
         details = predict_images(classifier, spoiled, on_error="skip").to_dict()

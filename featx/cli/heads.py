@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from featx.checks import explain
 from featx.cli.options import (
+    Actors,
     AsJson,
     BatchSize,
     Engine,
@@ -19,6 +20,7 @@ from featx.cli.options import (
     Out,
     PathColumn,
     ProjectionOption,
+    Ray,
     Report,
     Seed,
     Source,
@@ -26,7 +28,9 @@ from featx.cli.options import (
     ValueRange,
     Workers,
     embedding_options,
+    given,
     load_feature_files,
+    make_cluster,
     make_unlabelled_source,
     report_options,
     said_of_report,
@@ -45,6 +49,10 @@ from featx.cli.printing import (
     say,
 )
 from featx.errors import ConversionError
+
+if TYPE_CHECKING:
+    from featx.features.report import ExtractionReport
+    from featx.jobs import PredictionReport, Predictions
 
 
 def demo(
@@ -147,7 +155,7 @@ def predict(
     model: Annotated[Path, typer.Argument(help="Model file, or an exported model.")],
     source: Source,
     *,
-    out: Annotated[Path | None, typer.Option(help="CSV file to write.")] = None,
+    out: Annotated[Path | None, typer.Option(help=".csv or .parquet file to write.")] = None,
     backbone: Annotated[
         str | None, typer.Option(help=".keras file, where the model needs a backbone of your own.")
     ] = None,
@@ -163,6 +171,8 @@ def predict(
     path_column: PathColumn = None,
     value_range: ValueRange = None,
     follow_links: FollowLinks = False,
+    ray: Ray = None,
+    actors: Actors = None,
     as_json: AsJson = False,
 ) -> None:
     """Classify images: labels and probabilities.
@@ -171,11 +181,13 @@ def predict(
     """
     from featx.classifier import ImageClassifier
     from featx.files import check_target
-    from featx.jobs import predict_images
+    from featx.jobs import predict_images, predict_to_file
     from featx.model_jobs import is_exported, predict_exported
     from featx.models.exported import load_exported
+    from featx.prediction_files import check_prediction_file
 
     check_target(out, model, source)
+    check_prediction_file(out)
     columns: dict[str, Any] = {
         "path_column": path_column,
         "value_range": value_range,
@@ -184,23 +196,35 @@ def predict(
     options: Any = {"on_error": on_error, "workers": workers, "verbose": 1}
     embedding = embedding_options(n_views=n_views, batch_size=batch_size, engine=engine)
     if is_exported(model):
-        _refuse_embedding(model, embedding)
+        _refuse_embedding(model, {**embedding, **given(ray=ray, actors=actors)})
         images = make_unlabelled_source(source, **columns)
         found = predict_exported(load_exported(model), images, **options)
-    else:
-        classifier = ImageClassifier.load(model, backbone=backbone, store=store, **embedding)
-        samples = make_unlabelled_source(source, classifier.extractors_[0].spec_.inputs, **columns)
-        found = predict_images(classifier, samples, **options)
-    if out is not None:
-        found.save_csv(out)
-    if as_json:
-        details = found.to_dict()
         if out is not None:
-            del details["predictions"]
-        print_json({"path": out, **details})
+            found.save(out)
+        _show_predictions(None if out else found, found.report, out, as_json=as_json)
         return
-    print_failures(found.report)
-    if out is not None:
+    options["cluster"] = make_cluster(ray, actors)
+    classifier = ImageClassifier.load(model, backbone=backbone, store=store, **embedding)
+    samples = make_unlabelled_source(source, classifier.extractors_[0].spec_.inputs, **columns)
+    if out is None:
+        found = predict_images(classifier, samples, **options)
+        _show_predictions(found, found.report, None, as_json=as_json)
+    else:
+        report = predict_to_file(classifier, samples, out, **options)
+        _show_predictions(None, report, out, as_json=as_json)
+
+
+def _show_predictions(
+    found: Predictions | None, report: ExtractionReport | PredictionReport, out: Path | None, *, as_json: bool
+) -> None:
+    """Predictions, or where they were written."""
+    if as_json:
+        from featx.jobs import counts_of
+
+        print_json({"path": out, **(counts_of(report) if found is None else found.to_dict())})
+        return
+    print_failures(report)
+    if found is None:
         say(f"wrote {out}")
         return
     rows = zip(found.sample_ids, found.labels, found.probabilities.max(axis=1), strict=True)

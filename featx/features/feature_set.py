@@ -143,6 +143,11 @@ class FeatureSet:
             self._X, self._rows = X, _rows_of_array(X)
         return self._X
 
+    @property
+    def rows(self) -> Rows:
+        """The feature matrix as one that is read in blocks, whatever the memory."""
+        return self._rows
+
     def features_sha256(self) -> str:
         """The digest of the feature matrix, as a feature file states it.
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import keras
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from sklearn.datasets import load_iris
 
@@ -230,6 +231,26 @@ class TestPredict:
             rows = list(csv.DictReader(file))
         assert {row["label"] == row["sample_id"].partition("/")[0] for row in rows} == {True}
 
+    def test_a_parquet_file_says_the_same(self, featx, model_file, folder):
+        (folder / "dark" / "broken.png").write_bytes(b"")
+        for name in ("p.csv", "p.parquet"):
+            found = featx.json("predict", model_file, folder, "--on-error", "skip", "--out", name)
+            assert set(found) == {"path", "n_samples", "n_failed", "failed", "seconds"}
+        with Path("p.csv").open(newline="") as file:
+            texts = list(csv.DictReader(file))
+        rows = pq.read_table("p.parquet").to_pylist()
+        assert len(rows) == 41
+        for name in ("sample_id", "label", "error"):
+            assert [row[name] or "" for row in rows] == [text[name] for text in texts]
+        assert {row["sample_id"] for row in rows if row["error"]} == {"dark/broken.png"}
+        assert (
+            "wrote p.parquet" in featx("predict", model_file, folder / "light", "--out", "p.parquet").stdout
+        )
+
+    def test_another_ending_is_refused_at_once(self, featx, model_file, folder):
+        error = featx.fails("predict", model_file, folder, "--out", "p.xlsx")
+        assert error.startswith("error: received p.xlsx; expected a name that ends in .csv or .parquet")
+
     def test_json_lists_the_predictions(self, featx, model_file, folder):
         (folder / "dark" / "broken.png").write_bytes(b"")
         assert "broken.png" in featx.fails("predict", model_file, folder)
@@ -262,6 +283,8 @@ class TestPredict:
         featx("export", model_file, "m.keras")
         error = featx.fails("predict", "m.keras", folder, "--n-views", 2)
         assert "--n-views 2 for the exported model m.keras; expected a model file" in error
+        error = featx.fails("predict", "m.keras", folder, "--ray")
+        assert "--ray local for the exported model m.keras; expected a model file" in error
 
     def test_a_single_image(self, featx, model_file, folder):
         image = next((folder / "light").iterdir())

@@ -114,7 +114,7 @@ class Csv:
         n_samples = 100 + 100 * version
         ids, labels = [f"{row}.png" for row in range(n_samples)], ["cat"] * n_samples
         probabilities = np.full((n_samples, 1), float(version))
-        Predictions(ids, labels, probabilities, [""] * n_samples, ["cat"], report).save_csv(path)
+        Predictions(ids, labels, probabilities, [""] * n_samples, ["cat"], report).save(path)
 
     def read(self, path: Path) -> int:
         return {101: 0, 201: 1}[len(path.read_text().splitlines())]
