@@ -28,8 +28,9 @@ from typing import IO, Any, TypeAlias
 import h5py
 import numpy as np
 
+from featx.checks import explain
 from featx.directories import failure_reason
-from featx.errors import FeatxWarning, StoreCorruptError, StoreError, StoreMismatchError
+from featx.errors import FeatxWarning, StoreCorruptError, StoreError, StoreMismatchError, printable
 from featx.features.fingerprint import ExtractionSpec
 from featx.files import atomic_write, set_aside, sha256_hex, sweep
 from featx.hdf5 import add_dataset, create_hdf5, fixed_strings
@@ -73,6 +74,7 @@ class ShardSet:
         self.directory = directory
         self.spec = spec
         self._shards: list[str] = []
+        self._numbers: dict[str, int] = {}
         self._places: dict[str, int] = {}
         self._kept: dict[int, np.ndarray] = {}
         self._room = _KEPT_BYTES
@@ -93,6 +95,17 @@ class ShardSet:
     def names(self) -> tuple[str, ...]:
         """The shards in use."""
         return tuple(self._shards)
+
+    def known(self) -> np.ndarray:
+        """The digests of all rows that are known here, to be looked up elsewhere.
+
+        Returns
+        -------
+        ndarray of shape (n_rows,), bytes of length 32
+            The digests' bytes, sorted.
+        """
+        digests = np.frombuffer(bytes.fromhex("".join(self._places)), "S32")
+        return np.sort(digests)
 
     def refresh(self, advance: Callable[[int], None] = lambda _: None) -> list[str]:
         """Take in the shards that are on disk; return the names of those that had to be set aside.
@@ -161,6 +174,28 @@ class ShardSet:
         atomic_write(self.directory / name, data)
         self._add(name, list(image_sha256), replace=True)
 
+    def add(self, name: str, image_sha256: Sequence[str]) -> None:
+        """Take in a shard that another process committed to the same folder; it is read when it is needed.
+
+        Parameters
+        ----------
+        name : str
+            Of its file, as `names` gives it there.
+        image_sha256 : sequence of str, length n_rows
+            Its rows, in their order. They replace rows of the same images, as after `commit`.
+
+        Raises
+        ------
+        StoreError
+            When it is no shard's name, or that of a shard of another number of rows.
+        """
+        match = SHARD_NAME.fullmatch(name)
+        if match is None or int(match[1]) != len(image_sha256):
+            received = f"a shard {printable(name)} of {len(image_sha256)} rows"
+            expected = "a name as the process that committed it has it, which begins with its number of rows"
+            raise StoreError(explain(received, expected, "hand on names and rows together"))
+        self._add(name, list(image_sha256), replace=True)
+
     def reader(self, image_sha256: Sequence[str]) -> Callable[[int, int], np.ndarray]:
         """A way to read the features of some images in blocks of rows, in bounded memory.
 
@@ -197,8 +232,9 @@ class ShardSet:
         return features
 
     def _add(self, name: str, digests: list[str], *, replace: bool) -> int:
-        shard = len(self._shards)
-        self._shards.append(name)
+        shard = self._numbers.setdefault(name, len(self._shards))
+        if shard == len(self._shards):
+            self._shards.append(name)
         first = shard << _ROW_BITS
         places = zip(digests, range(first, first + len(digests)), strict=True)
         if replace:

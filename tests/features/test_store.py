@@ -98,6 +98,48 @@ def test_rows_are_read_in_blocks_and_every_shard_a_few_times_at_most(store, spec
     assert sorted(path.suffix for path in shards.directory.iterdir()) == [".h5"] * 8 + [".json"]
 
 
+def test_what_others_committed_is_taken_in_without_reading_it(store, spec, monkeypatch):
+    mine, theirs = store.open(spec), store.open(spec)
+    commit(mine, 0, 2)
+    commit(theirs, 1, 4)
+    reads = []
+    original = ShardSet._read
+    monkeypatch.setattr(ShardSet, "_read", lambda self, name: reads.append(name) or original(self, name))
+    (name,) = theirs.names
+    digests, features = rows(spec, 0, 4)
+    mine.add(name, digests[1:])
+    mine.add(name, digests[1:])
+    assert len(mine) == 4
+    assert name in mine.names
+    assert len(mine.names) == 2
+    assert not reads
+    np.testing.assert_array_equal(read(mine, digests), features)
+    # The rows of the shard that came last serve, as after a commit.
+    reads.clear()
+    mine._loaded.clear()
+    read(mine, digests[1:])
+    assert reads == [name]
+
+
+@pytest.mark.parametrize("name", ["spec.json", "000003-" + "0" * 64 + ".h5", "../000002-" + "0" * 64 + ".h5"])
+def test_what_others_committed_has_its_rows_in_its_name(store, spec, name):
+    shards = store.open(spec)
+    with pytest.raises(StoreError, match=r"of 2 rows; expected a name .* begins with its number of rows"):
+        shards.add(name, rows(spec, 0, 2)[0])
+    assert len(shards) == 0
+
+
+def test_known_rows_are_sorted_bytes(store, spec):
+    shards = store.open(spec)
+    assert shards.known().dtype == "S32"
+    assert len(shards.known()) == 0
+    digests = ["ff" * 32, "00" * 32, "0a" * 31 + "00"]
+    shards.commit(digests, rows(spec, 0, 3)[1], {})
+    known = store.open(spec).known()
+    assert known.dtype == "S32"
+    assert known.tobytes().hex() == "".join(sorted(digests))
+
+
 @pytest.mark.usefixtures("nothing_kept")
 def test_rows_are_put_in_order_whole_though_a_write_is_cut_short(store, spec, monkeypatch):
     shards = store.open(spec)
