@@ -214,7 +214,9 @@ class ShardSet:
         places = self._index.places(image_sha256)
         shards = places >> _ROW_BITS
         # Not np.unique, here and below: its first call imports numpy.ma, as slow as 1,000 rows.
-        n_to_read = len(set(shards.tolist()) - set(self._kept))
+        is_asked = np.zeros(len(self._shards), bool)
+        is_asked[shards] = True
+        n_to_read = len(set(np.flatnonzero(is_asked).tolist()) - set(self._kept))
         n_switches = np.count_nonzero(np.diff(shards))
         if n_to_read <= _CACHED_SHARDS or n_switches <= _MAX_SWITCHES * len(self._shards):
             return lambda start, stop: self._rows_at(places[start:stop])
@@ -348,9 +350,10 @@ class _Reordered:
         try:
             # Not in a `with`: it lives as long as this does.
             file: IO[bytes] = tempfile.TemporaryFile(dir=self._directory)  # noqa: SIM115
-            shards = self._places >> _ROW_BITS
-            for shard in np.unique(shards):
-                rows = np.flatnonzero(shards == shard)
+            # By shard and row there, once for all: to look for each shard's rows among all is quadratic.
+            order = np.argsort(self._places, kind="stable")
+            shards = self._places[order] >> _ROW_BITS
+            for rows in np.split(order, np.flatnonzero(np.diff(shards)) + 1):
                 for row, features in zip(rows.tolist(), self._rows_at(self._places[rows]), strict=True):
                     _write_at(file.fileno(), features.tobytes(), row * features.nbytes)
         except OSError as error:

@@ -6,7 +6,7 @@ file, selects columns of it and saves them needs no string at all.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Self, TypeAlias, overload
 
 import h5py
 import numpy as np
@@ -44,7 +44,15 @@ class StringsOfSamples:
     def __set_name__(self, owner: type, name: str) -> None:
         self._name = name
 
-    def __get__(self, samples: object, owner: type | None = None) -> list[str]:
+    @overload
+    def __get__(self, samples: None, owner: type) -> Self: ...
+
+    @overload
+    def __get__(self, samples: object, owner: type) -> list[str]: ...
+
+    def __get__(self, samples: object | None, owner: type) -> Self | list[str]:
+        if samples is None:
+            return self
         values = vars(samples)
         strings = values[self._name]
         if isinstance(strings, np.ndarray):
