@@ -94,7 +94,7 @@ class ForeignDataset:
     shape : tuple of int or None
         None where there are no values.
     dtype : dtype
-        Strings of any kind are bytes.
+        Strings of any kind are bytes, of no length where theirs is not fixed.
     chunks : tuple of int or None
     """
 
@@ -126,10 +126,18 @@ class ForeignDataset:
             claimed = f"{self.path}:/{self.name} claims {row_bytes * len(self):,} bytes"
             raise StoreError(f"{claimed}, more than names and labels have; refused")
         step = max(1, _BLOCK_BYTES // max(1, row_bytes))
-        parts = [self._read(begin, min(begin + step, stop)) for begin in range(start, stop, step)]
-        if not parts:
-            return self._read(start, start)
-        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+        if stop - start <= step:
+            return self._read(start, max(start, stop))
+        whole = np.empty(0, self.dtype)
+        for begin in range(start, stop, step):
+            part = self._read(begin, min(begin + step, stop))
+            if not whole.size:
+                whole = np.empty((stop - start, *part.shape[1:]), part.dtype)
+            # Strings of no fixed length come as wide as the longest of a part.
+            if part.dtype.itemsize > whole.dtype.itemsize:
+                whole = whole.astype(part.dtype)
+            whole[begin - start : begin - start + len(part)] = part
+        return whole
 
     def _read(self, start: int, stop: int) -> np.ndarray:
         rows = _array(*_READER.ask(self.path, name=self.name, start=start, stop=stop))

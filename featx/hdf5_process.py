@@ -146,10 +146,10 @@ def _allow_unpacking(dataset: h5py.Dataset, start: int | None, stop: int | None)
 
 
 def _described(dataset: h5py.Dataset) -> dict[str, Any]:
-    is_string = h5py.check_string_dtype(dataset.dtype) is not None
+    text = h5py.check_string_dtype(dataset.dtype)
     return {
         "shape": dataset.shape,
-        "dtype": "|S" if is_string else dataset.dtype.str,
+        "dtype": dataset.dtype.str if text is None else f"|S{text.length or ''}",
         "chunks": dataset.chunks,
     }
 

@@ -11,6 +11,7 @@
     .venv/bin/python scripts/benchmark.py startup                  # featx --help, import featx
     .venv/bin/python scripts/benchmark.py search                   # GridSearchCV beside the head search
     .venv/bin/python scripts/benchmark.py search-memory            # a linear search of 1,000,000 rows
+    .venv/bin/python scripts/benchmark.py scale --rows 10000000    # the store and a file of made-up rows
     .venv/bin/python scripts/benchmark.py audit                    # an audit of 50,000 rows
     .venv/bin/python scripts/benchmark.py rank a.h5 b.h5 ...       # the rank of features beside a search's
     .venv/bin/python scripts/benchmark.py finetune                 # ELPV: frozen, tuned, from a random head
@@ -46,6 +47,7 @@ from benchmark_features import (
     precision_panels,
 )
 from benchmark_report import benchmark_report
+from benchmark_scale import benchmark_scale
 from benchmark_search import benchmark_rank, benchmark_search, benchmark_search_memory
 from benchmark_sides import ROOT, measure, timed
 from benchmark_store import benchmark_store
@@ -214,6 +216,7 @@ MEASURES: dict[str, Callable[[argparse.Namespace], list[dict[str, Any]]]] = {
     "startup": lambda options: benchmark_startup(options.rounds),
     "search": lambda options: benchmark_search(run, *solar_features(), options.rounds),
     "search-memory": lambda options: benchmark_search_memory(run, options.rows),
+    "scale": lambda options: benchmark_scale(options.rows, options.features),
     "audit": lambda options: benchmark_audit(run, min(options.rows, 50_000)),
     "rank": lambda options: benchmark_rank(options.files),
     "finetune": lambda options: benchmark_finetune(options.seeds, options.epochs),
@@ -233,6 +236,7 @@ def main() -> None:
     parser.add_argument("files", type=Path, nargs="*", help="feature files, for rank")
     parser.add_argument("--images", type=int, default=5_000)
     parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--features", type=int, default=64, help="columns, for scale")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=8)

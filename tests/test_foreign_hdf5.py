@@ -9,6 +9,7 @@ import h5py
 import numpy as np
 import pytest
 
+from featx import foreign_hdf5
 from featx.errors import SourceError, StoreCorruptError, StoreError
 from featx.files import atomic_writer
 from featx.foreign_hdf5 import open_foreign_hdf5
@@ -344,6 +345,35 @@ def test_committed_and_opened_again(tmp_path):
         add_dataset(hdf5, "features", VALUES.shape, VALUES.dtype)[:] = VALUES
     with open_foreign_hdf5(tmp_path / "f.h5") as hdf5:
         np.testing.assert_array_equal(hdf5["features"][:], VALUES)
+
+
+@pytest.mark.parametrize("step_bytes", [1, 700, 10**6])
+def test_what_is_asked_for_in_parts_is_put_together(tmp_path, monkeypatch, step_bytes):
+    variable = ["a", "longer", "猫", ""] * 3
+
+    def build(file):
+        file["fixed"] = np.array([b"a", b"bcd", b""] * 4)
+        file["variable"] = variable
+        file["numbers"] = np.arange(24).reshape(12, 2)
+
+    path = write_hdf5(tmp_path / "f.h5", build)
+    monkeypatch.setattr(foreign_hdf5, "_BLOCK_BYTES", step_bytes)
+    with open_foreign_hdf5(path) as file:
+        assert file["fixed"][()].tolist() == [b"a", b"bcd", b""] * 4
+        assert file["variable"][()].tolist() == [text.encode() for text in variable]
+        assert file["variable"][3:9].tolist() == [text.encode() for text in variable[3:9]]
+        np.testing.assert_array_equal(file["numbers"][()], np.arange(24).reshape(12, 2))
+        assert file["numbers"][5:5].shape == (0, 2)
+
+
+def test_strings_of_a_fixed_length_are_counted_as_long_as_they_are(tmp_path, monkeypatch):
+    path = write_hdf5(tmp_path / "f.h5", lambda file: file.create_dataset("x", data=np.array([b"ab"] * 500)))
+    monkeypatch.setattr(foreign_hdf5, "_MAX_WHOLE_BYTES", 1000)
+    with open_foreign_hdf5(path) as file:
+        assert len(file["x"][()]) == 500
+        monkeypatch.setattr(foreign_hdf5, "_MAX_WHOLE_BYTES", 999)
+        with pytest.raises(StoreError, match="claims 1,000 bytes, more than names and labels have"):
+            file["x"][()]
 
 
 READ_DAMAGED_COPIES = """

@@ -7,6 +7,7 @@ import h5py
 import numpy as np
 import pytest
 
+from featx import hdf5
 from featx.hdf5 import CHUNK_BYTES, add_dataset, create_hdf5, fixed_strings
 from tests.contracts import run_python
 
@@ -116,6 +117,15 @@ def test_strings_come_back_as_they_were(strings):
     with create_hdf5(io.BytesIO()) as file:
         add_dataset(file, "x", stored.shape, stored.dtype)[:] = stored
         assert file["x"].asstr()[:].tolist() == strings
+
+
+def test_strings_are_fixed_in_blocks_as_wide_as_the_longest_of_all(monkeypatch):
+    monkeypatch.setattr(hdf5, "_BLOCK_STRINGS", 2)
+    strings = ["a", "é", "", "longest", "caf\udce9", "z"]
+    stored = fixed_strings(strings)
+    encoded = [string.encode("utf-8", "backslashreplace") for string in strings]
+    assert stored.tolist() == encoded
+    assert stored.dtype.itemsize == max(map(len, encoded))
 
 
 def test_an_undecodable_byte_of_a_name_is_stored_as_an_escape():

@@ -79,6 +79,15 @@ def test_the_startup_benchmark_measures():
     assert "import featx" in output
 
 
+def test_the_scale_benchmark_takes_every_step_and_leaves_nothing(tmp_path):
+    output = run("benchmark.py", "scale", "--rows", 2_001, "--features", 8, cwd=tmp_path)
+    for step in ("commit", "open", "read scattered", "store verify", "load it", "select half", "search"):
+        assert f"\n{step}" in output
+    assert "2 shards" in output
+    assert "4 of 8 columns" in output
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.fixture
 def benchmarks(monkeypatch):
     monkeypatch.syspath_prepend(SCRIPTS)

@@ -14,39 +14,49 @@ The file is plain HDF5 that h5py alone reads::
 The two digests cover every byte that has a meaning, and are checked on loading. The file depends on the
 features, the samples and the version of featx alone, so the same work gives the same file.
 
-To change the layout, raise `FORMAT_VERSION` and keep reading the versions before it.
+To change the layout, raise `FORMAT_VERSION` in `featx.features.feature_file` and keep reading the versions
+before it.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
 from featx import __version__
-from featx.checks import check_choice, explain
-from featx.digests import arrays_sha256
-from featx.errors import StoreCorruptError, StoreError
-from featx.features.failures import COLUMNS as FAILURE_COLUMNS
-from featx.features.failures import GROUP as FAILURES
+from featx.checks import explain
+from featx.errors import StoreError
 from featx.features.failures import Failure, failure_columns, failures_of
+from featx.features.feature_file import (
+    DIFFERENCE,
+    FORMAT_VERSION,
+    FileContents,
+    metadata_digest,
+    read_contents,
+    text,
+)
 from featx.features.fingerprint import ExtractionSpec, column_ranges
 from featx.features.precision_difference import PrecisionDifference
-from featx.features.rows import Rows, features_digest
+from featx.features.rows import DTYPES, Rows, features_digest, narrowed, rows_of_array, taken
+from featx.features.strings import (
+    STRINGS,
+    StringsOfSamples,
+    columns_of,
+    decoded_strings,
+    read_strings,
+    taken_strings,
+)
 from featx.features.tap_names import choose_blocks, narrowed_spec
 from featx.files import StrPath, atomic_writer, check_target
 from featx.foreign_hdf5 import open_foreign_hdf5
 from featx.hdf5 import add_dataset, create_hdf5, fixed_strings
 from featx.images.base import UNLABELLED
 
-FORMAT_VERSION = 1
-DTYPES = ("float32", "float16")
-
-_DIFFERENCE = "precision_difference"
+__all__ = ["DTYPES", "FORMAT_VERSION", "Dtype", "FeatureSet"]
 
 Dtype: TypeAlias = Literal["float32", "float16"]
 
@@ -93,6 +103,10 @@ class FeatureSet:
     array([0, 1, 1])
     """
 
+    sample_ids = StringsOfSamples()
+    groups = StringsOfSamples()
+    image_sha256 = StringsOfSamples()
+
     def __init__(
         self,
         X: np.ndarray | Rows,
@@ -105,15 +119,15 @@ class FeatureSet:
         view: np.ndarray | None = None,
         spec: ExtractionSpec | None = None,
     ) -> None:
-        self._rows = X if isinstance(X, Rows) else _rows_of_array(X)
+        self._rows = X if isinstance(X, Rows) else rows_of_array(X)
         self._X: np.ndarray | None = X if isinstance(X, np.ndarray) else None
         n_samples = self._rows.shape[0]
         self.y = np.full(n_samples, UNLABELLED) if y is None else np.asarray(y, np.int64)
-        self.sample_ids = [str(row) for row in range(n_samples)] if sample_ids is None else list(sample_ids)
+        self.sample_ids = [str(row) for row in range(n_samples)] if sample_ids is None else sample_ids
         n_classes = int(self.y.max(initial=UNLABELLED)) + 1
         self.class_names = list(class_names) or [str(label) for label in range(n_classes)]
-        self.groups = list(self.sample_ids) if groups is None else list(groups)
-        self.image_sha256 = [""] * n_samples if image_sha256 is None else list(image_sha256)
+        self.groups = vars(self)["sample_ids"] if groups is None else groups
+        self.image_sha256 = [""] * n_samples if image_sha256 is None else image_sha256
         self.view = np.zeros(n_samples, np.int32) if view is None else np.asarray(view, np.int32)
         self.spec = spec
         self.failures: list[Failure] = []
@@ -140,7 +154,7 @@ class FeatureSet:
             X = np.empty(self._rows.shape, self._rows.dtype)
             for start, block in self._rows.blocks():
                 X[start : start + len(block)] = block
-            self._X, self._rows = X, _rows_of_array(X)
+            self._X, self._rows = X, rows_of_array(X)
         return self._X
 
     @property
@@ -212,9 +226,44 @@ class FeatureSet:
         names = choose_blocks([] if self.spec is None else [*self.feature_blocks], taps, poolings)
         columns = np.concatenate([np.arange(*self.feature_blocks[name]) for name in names])
         spec = self.spec and narrowed_spec(self.spec, names)
-        selected = FeatureSet(self.X[:, columns], spec=spec, **self._samples())
+        X = narrowed(self._rows, columns) if self._X is None else self._X[:, columns]
+        selected = FeatureSet(X, spec=spec, **self._samples())
         selected.failures = self.failures
         return selected
+
+    def take(self, rows: np.ndarray | Sequence[int]) -> FeatureSet:
+        """Some samples, in the order given; of a file that is larger than the memory no more is kept.
+
+        Parameters
+        ----------
+        rows : array-like of int of shape (n_rows,), or of bool of shape (n_samples,)
+
+        Returns
+        -------
+        FeatureSet
+            In memory. What failed in the extraction is named as before.
+
+        Raises
+        ------
+        IndexError
+            When a row is not there.
+        StoreError
+            When the features cannot be read.
+
+        Examples
+        --------
+        >>> features = FeatureSet(np.float32([[1], [2], [3]]), [0, 1, 1])
+        >>> features.take([2, 0]).sample_ids
+        ['2', '0']
+        """
+        chosen = np.arange(len(self))[np.asarray(rows)]
+        X = taken(self._rows, chosen) if self._X is None else self._X[chosen]
+        samples = self._samples()
+        samples |= {name: samples[name][chosen] for name in ("y", "view")}
+        samples |= {name: taken_strings(samples[name], chosen) for name in STRINGS}
+        found = FeatureSet(X, spec=self.spec, **samples)
+        found.failures, found.difference = self.failures, self.difference
+        return found
 
     def save(self, path: StrPath) -> None:
         """Write one HDF5 file; it appears complete or not at all.
@@ -244,7 +293,7 @@ class FeatureSet:
             for name, value in attributes.items():
                 hdf5.attrs[name] = value
             hdf5.attrs["features_sha256"] = np.bytes_(digest.hexdigest())
-            hdf5.attrs["metadata_sha256"] = np.bytes_(_metadata_digest(columns, attributes))
+            hdf5.attrs["metadata_sha256"] = np.bytes_(metadata_digest(columns, attributes))
 
     @staticmethod
     def is_file(path: StrPath) -> bool:
@@ -284,61 +333,34 @@ class FeatureSet:
             When the file is absent, damaged, or not a feature file.
         """
         with open_foreign_hdf5(path) as file:
-            version = file.attrs.get("format_version")
-            if version != FORMAT_VERSION:
-                found = "no format_version" if version is None else f"format_version {version}"
-                raise StoreError(
-                    explain(
-                        f"{path} with {found}",
-                        f"a feature file of version {FORMAT_VERSION}",
-                        "extract it anew",
-                    )
-                )
-            return cls._read(file, Path(path))
+            return cls._of(read_contents(file, Path(path)))
 
     @classmethod
-    def _read(cls, file: Any, path: Path) -> FeatureSet:
-        columns = {
-            name: file[name][()] for name in ("labels", "sample_ids", "groups", "view", "image_sha256")
-        }
-        if FAILURES in file:
-            columns |= {name: file[name][()] for name in FAILURE_COLUMNS}
-        names = ("class_names", "extraction_spec", "feature_blocks", "format_version", "featx_version")
-        attributes = {name: file.attrs[name] for name in names}
-        if _DIFFERENCE in file.attrs:
-            attributes[_DIFFERENCE] = file.attrs[_DIFFERENCE]
-        if _metadata_digest(columns, attributes) != _text(file.attrs["metadata_sha256"]):
-            raise StoreCorruptError(f"{path} is damaged: its labels or names are not those that were saved")
-        dataset, spec = file["features"], _text(attributes["extraction_spec"])
-        rows = Rows(
-            dataset.shape,
-            dataset.dtype.name,
-            partial(_read_rows, path),
-            _text(file.attrs["features_sha256"]),
-        )
-        check_choice("dtype", rows.dtype, DTYPES, StoreCorruptError)
+    def _of(cls, contents: FileContents) -> FeatureSet:
+        rows, columns, attributes = contents
+        spec = text(attributes["extraction_spec"])
+        strings: dict[str, Any] = read_strings({name: columns[name] for name in STRINGS})
         features = cls(
             rows,
             columns["labels"],
-            sample_ids=_decoded(columns["sample_ids"]),
-            class_names=_decoded(attributes["class_names"]),
-            groups=_decoded(columns["groups"]),
-            image_sha256=_decoded(columns["image_sha256"]),
+            class_names=decoded_strings(attributes["class_names"]),
             view=columns["view"],
             spec=ExtractionSpec.from_json(spec) if spec else None,
+            **strings,
         )
         features.failures = failures_of(columns)
-        if _DIFFERENCE in attributes:
-            features.difference = PrecisionDifference.from_json(_text(attributes[_DIFFERENCE]))
+        if DIFFERENCE in attributes:
+            features.difference = PrecisionDifference.from_json(text(attributes[DIFFERENCE]))
         return features
 
     def _columns(self) -> dict[str, np.ndarray]:
+        strings = columns_of({name: vars(self)[name] for name in STRINGS})
         return {
             "labels": self.y,
-            "sample_ids": fixed_strings(self.sample_ids),
-            "groups": fixed_strings(self.groups),
+            "sample_ids": strings["sample_ids"],
+            "groups": strings["groups"],
             "view": self.view,
-            "image_sha256": fixed_strings(self.image_sha256),
+            "image_sha256": strings["image_sha256"],
             **failure_columns(self.failures),
         }
 
@@ -350,18 +372,18 @@ class FeatureSet:
             "feature_blocks": np.bytes_(json.dumps(blocks)),
             "format_version": np.int64(FORMAT_VERSION),
             "featx_version": np.bytes_(__version__),
-            **({} if self.difference is None else {_DIFFERENCE: np.bytes_(self.difference.to_json())}),
+            **({} if self.difference is None else {DIFFERENCE: np.bytes_(self.difference.to_json())}),
         }
 
     def _samples(self) -> dict[str, Any]:
-        names = ("y", "sample_ids", "class_names", "groups", "image_sha256", "view")
-        return {name: getattr(self, name) for name in names}
+        # As they are kept: strings that nobody asked for stay bytes.
+        return {name: vars(self)[name] for name in ("y", "class_names", "view", *STRINGS)}
 
     def _check(self) -> None:
         n_samples, n_features = self._rows.shape
         for name in ("y", "sample_ids", "groups", "image_sha256", "view"):
-            if len(getattr(self, name)) != n_samples:
-                received = f"{len(getattr(self, name))} {name} for {n_samples} samples"
+            if len(vars(self)[name]) != n_samples:
+                received = f"{len(vars(self)[name])} {name} for {n_samples} samples"
                 raise StoreError(explain(received, "one a sample", "align them"))
         if n_samples and not UNLABELLED <= self.y.min() <= self.y.max() < len(self.class_names):
             received = f"labels from {self.y.min()} to {self.y.max()}"
@@ -370,31 +392,3 @@ class FeatureSet:
         if self.spec is not None and self.spec.n_features != n_features:
             received = f"{n_features} features"
             raise StoreError(explain(received, f"the spec's {self.spec.n_features}", "extract them anew"))
-
-
-def _rows_of_array(X: np.ndarray) -> Rows:
-    X = np.asarray(X)
-    if X.ndim != 2 or X.dtype.name not in DTYPES:
-        received = f"features of shape {X.shape} and type {X.dtype}"
-        raise StoreError(
-            explain(received, f"(n_samples, n_features) in {' or '.join(DTYPES)}", "convert them")
-        )
-    return Rows(X.shape, X.dtype.name, lambda start, stop: X[start:stop])
-
-
-def _read_rows(path: Path, start: int, stop: int) -> np.ndarray:
-    with open_foreign_hdf5(path) as file:
-        return np.asarray(file["features"][start:stop])
-
-
-def _metadata_digest(columns: dict[str, np.ndarray], attributes: dict[str, Any]) -> str:
-    values = {**columns, **{name: np.atleast_1d(np.asarray(value)) for name, value in attributes.items()}}
-    return arrays_sha256((name, np.ascontiguousarray(value)) for name, value in values.items())
-
-
-def _text(value: Any) -> str:
-    return bytes(value).decode("utf-8")
-
-
-def _decoded(strings: np.ndarray) -> list[str]:
-    return [string.decode("utf-8") for string in strings.tolist()]

@@ -10,7 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from featx.errors import StoreCorruptError
+from featx.checks import explain
+from featx.errors import StoreCorruptError, StoreError
+
+DTYPES = ("float32", "float16")
 
 _BLOCK_BYTES = 4 * 2**20
 
@@ -61,6 +64,90 @@ class Rows:
                     update.result()
         if self.sha256 is not None and digest.hexdigest() != self.sha256:
             raise StoreCorruptError("the features are not the ones that were saved; extract them anew")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Narrowed(Rows):
+    """Some columns of another matrix, which is checked as a whole while they are read."""
+
+    whole: Rows
+    columns: np.ndarray
+
+    def blocks(self, digest: Any = None, multiple_of: int = 1) -> Iterator[tuple[int, np.ndarray]]:
+        for start, block in self.whole.blocks(multiple_of=multiple_of):
+            narrow = np.ascontiguousarray(block[:, self.columns])
+            if digest is not None:
+                digest.update(narrow.reshape(-1).view(np.uint8).data)
+            yield start, narrow
+
+
+def narrowed(rows: Rows, columns: np.ndarray) -> Rows:
+    """Some columns of a feature matrix, in the order given, read with it and never all of it at once.
+
+    Examples
+    --------
+    >>> whole = Rows((2, 3), "float32", lambda start, stop: np.ones((2, 3))[start:stop])
+    >>> narrowed(whole, np.array([2, 0])).shape
+    (2, 2)
+    """
+    return _Narrowed(
+        (rows.shape[0], len(columns)),
+        rows.dtype,
+        lambda start, stop: rows.read(start, stop)[:, columns],
+        whole=rows,
+        columns=columns,
+    )
+
+
+def rows_of_array(X: np.ndarray) -> Rows:
+    """A feature matrix that is in memory.
+
+    Raises
+    ------
+    StoreError
+        When it is none.
+
+    Examples
+    --------
+    >>> rows_of_array(np.eye(3, dtype=np.float32)).shape
+    (3, 3)
+    """
+    X = np.asarray(X)
+    if X.ndim != 2 or X.dtype.name not in DTYPES:
+        received = f"features of shape {X.shape} and type {X.dtype}"
+        expected = f"(n_samples, n_features) in {' or '.join(DTYPES)}"
+        raise StoreError(explain(received, expected, "convert them"))
+    return Rows(X.shape, X.dtype.name, lambda start, stop: X[start:stop])
+
+
+def taken(rows: Rows, wanted: np.ndarray) -> np.ndarray:
+    """Some rows of a feature matrix, in the order given; all of it is read and checked, and no more kept.
+
+    Parameters
+    ----------
+    rows : Rows
+    wanted : ndarray of int of shape (n_wanted,)
+        Not negative.
+
+    Returns
+    -------
+    ndarray of shape (n_wanted, n_features)
+
+    Examples
+    --------
+    >>> X = np.float32([[1], [2], [3]])
+    >>> taken(Rows((3, 1), "float32", lambda start, stop: X[start:stop]), np.array([2, 0, 2]))
+    array([[3.],
+           [1.],
+           [3.]], dtype=float32)
+    """
+    X = np.empty((len(wanted), rows.shape[1]), rows.dtype)
+    order = np.argsort(wanted, kind="stable")
+    in_order = wanted[order]
+    for start, block in rows.blocks():
+        here = slice(*np.searchsorted(in_order, [start, start + len(block)]))
+        X[order[here]] = block[in_order[here] - start]
+    return X
 
 
 def features_digest(shape: tuple[int, int], dtype: str) -> Any:

@@ -32,6 +32,7 @@ from featx.checks import explain
 from featx.directories import failure_reason
 from featx.errors import FeatxWarning, StoreCorruptError, StoreError, StoreMismatchError, printable
 from featx.features.fingerprint import ExtractionSpec
+from featx.features.row_index import RowIndex, as_keys
 from featx.files import atomic_write, set_aside, sha256_hex, sweep
 from featx.hdf5 import add_dataset, create_hdf5, fixed_strings
 from featx.reading import read_verified
@@ -52,7 +53,7 @@ _READERS = 2
 # What was verified when it was opened need not be read and verified again to be used: up to this size.
 _KEPT_BYTES = 32 * 2**20
 
-# A row's place, as one integer: half the memory of a pair, and nothing for the garbage collector to visit.
+# A row's place, as one integer: its shard, and its row there.
 _ROW_BITS = 20
 
 # Rows count as scattered when reading them in their order goes through every shard more often than this.
@@ -75,16 +76,16 @@ class ShardSet:
         self.spec = spec
         self._shards: list[str] = []
         self._numbers: dict[str, int] = {}
-        self._places: dict[str, int] = {}
+        self._index = RowIndex()
         self._kept: dict[int, np.ndarray] = {}
         self._room = _KEPT_BYTES
         self._loaded: OrderedDict[int, np.ndarray] = OrderedDict()
 
     def __len__(self) -> int:
-        return len(self._places)
+        return len(self._index)
 
     def __contains__(self, image_sha256: str) -> bool:
-        return image_sha256 in self._places
+        return image_sha256 in self._index
 
     @property
     def rows_per_shard(self) -> int:
@@ -102,10 +103,9 @@ class ShardSet:
         Returns
         -------
         ndarray of shape (n_rows,), bytes of length 32
-            The digests' bytes, sorted.
+            The digests' bytes, sorted; not to be written to.
         """
-        digests = np.frombuffer(bytes.fromhex("".join(self._places)), "S32")
-        return np.sort(digests)
+        return self._index.digests()
 
     def refresh(self, advance: Callable[[int], None] = lambda _: None) -> list[str]:
         """Take in the shards that are on disk; return the names of those that had to be set aside.
@@ -211,10 +211,12 @@ class ShardSet:
             to be written to. It raises StoreCorruptError when a shard that has to be read again changed
             since it was opened.
         """
-        places = np.fromiter(map(self._places.__getitem__, image_sha256), np.int64, len(image_sha256))
+        places = self._index.places(image_sha256)
         shards = places >> _ROW_BITS
         # Not np.unique, here and below: its first call imports numpy.ma, as slow as 1,000 rows.
-        n_to_read = len(set(shards.tolist()) - set(self._kept))
+        is_asked = np.zeros(len(self._shards), bool)
+        is_asked[shards] = True
+        n_to_read = len(set(np.flatnonzero(is_asked).tolist()) - set(self._kept))
         n_switches = np.count_nonzero(np.diff(shards))
         if n_to_read <= _CACHED_SHARDS or n_switches <= _MAX_SWITCHES * len(self._shards):
             return lambda start, stop: self._rows_at(places[start:stop])
@@ -235,13 +237,7 @@ class ShardSet:
         shard = self._numbers.setdefault(name, len(self._shards))
         if shard == len(self._shards):
             self._shards.append(name)
-        first = shard << _ROW_BITS
-        places = zip(digests, range(first, first + len(digests)), strict=True)
-        if replace:
-            self._places.update(places)
-        else:
-            for digest, place in places:
-                self._places.setdefault(digest, place)
+        self._index.put(digests, shard << _ROW_BITS, replace=replace)
         return shard
 
     def _keep(self, shard: int, features: np.ndarray) -> None:
@@ -283,6 +279,7 @@ class ShardSet:
                 metadata = json.loads(file.attrs["metadata"])
                 features = file["features"][()]
                 digests = [digest.decode("ascii") for digest in file["image_sha256"][()]]
+                as_keys(digests)
         except (OSError, KeyError, ValueError) as error:
             raise StoreCorruptError(f"{name} is not a shard: {error}") from error
         expected = {"format_version": FORMAT_VERSION, "key": self.spec.key}
@@ -353,9 +350,10 @@ class _Reordered:
         try:
             # Not in a `with`: it lives as long as this does.
             file: IO[bytes] = tempfile.TemporaryFile(dir=self._directory)  # noqa: SIM115
-            shards = self._places >> _ROW_BITS
-            for shard in np.unique(shards):
-                rows = np.flatnonzero(shards == shard)
+            # By shard and row there, once for all: to look for each shard's rows among all is quadratic.
+            order = np.argsort(self._places, kind="stable")
+            shards = self._places[order] >> _ROW_BITS
+            for rows in np.split(order, np.flatnonzero(np.diff(shards)) + 1):
                 for row, features in zip(rows.tolist(), self._rows_at(self._places[rows]), strict=True):
                     _write_at(file.fileno(), features.tobytes(), row * features.nbytes)
         except OSError as error:

@@ -118,7 +118,7 @@ def check(images, store, out, order=None):
     """What is there, row by row; then the same work again, to its end."""
     spec = extractor().fit().spec_
     shards = featx.FeatureStore(store).open(spec)
-    addresses = sorted(shards._places)
+    addresses = [row.tobytes().hex() for row in shards.known().view("u1").reshape(-1, 32)]
     features = shards.reader(addresses)(0, len(addresses)) if addresses else []
     there = {
         address: hashlib.sha256(row.tobytes()).hexdigest()

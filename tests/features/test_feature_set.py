@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from featx import ExtractionSpec, FeatureExtractor, FeatureSet, StoreCorruptError, StoreError
-from featx.features import feature_set, rows
+from featx.features import feature_set, rows, strings
 from featx.features.extraction import to_dtype
 from featx.features.rows import Rows, features_digest
 from tests.conftest import TINY, make_images
@@ -174,6 +174,72 @@ def test_features_without_a_spec_have_nothing_to_select():
 def test_selecting_what_was_not_extracted_suggests_the_nearest(features):
     with pytest.raises(StoreError, match="did you mean first"):
         features.select(["frist"])
+
+
+def test_a_file_is_narrowed_and_saved_without_all_of_it_in_memory(features, path, tmp_path, monkeypatch):
+    monkeypatch.setattr(rows, "_BLOCK_BYTES", 2 * 40 * 4)
+    FeatureSet.load(path).select(["second", "first:max"]).save(tmp_path / "lazy.h5")
+    expected = FeatureSet.load(path)
+    expected.X  # noqa: B018 - read into memory
+    expected.select(["second", "first:max"]).save(tmp_path / "whole.h5")
+    assert (tmp_path / "lazy.h5").read_bytes() == (tmp_path / "whole.h5").read_bytes()
+    chosen = FeatureSet.load(path).select(["second"])
+    assert chosen.features_sha256() == features.select(["second"]).features_sha256()
+    np.testing.assert_array_equal(chosen.select(["second:max"]).X, features.select(["second:max"]).X)
+
+
+def test_the_columns_of_a_damaged_file_are_refused_as_a_whole(features, path):
+    data = bytearray(path.read_bytes())
+    # In a column that is not selected.
+    place = data.index(features.X[3, :2].tobytes())
+    chosen = FeatureSet.load(path).select(["second"])
+    data[place] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(StoreCorruptError):
+        chosen.X  # noqa: B018
+    with pytest.raises(StoreCorruptError):
+        FeatureSet.load(path).take([0])
+
+
+@pytest.mark.parametrize("is_read", [False, True])
+@pytest.mark.parametrize("block_bytes", [1, 2 * 40 * 4, 2**20])
+def test_take_gives_samples_in_the_order_asked(features, path, monkeypatch, is_read, block_bytes):
+    monkeypatch.setattr(rows, "_BLOCK_BYTES", block_bytes)
+    loaded = FeatureSet.load(path)
+    if is_read:
+        loaded.X  # noqa: B018
+    chosen = [5, 0, -1, 0]
+    taken = loaded.take(chosen)
+    np.testing.assert_array_equal(taken.X, features.X[chosen])
+    assert taken.y.tolist() == features.y[chosen].tolist()
+    assert taken.groups == [features.groups[row] for row in chosen]
+    assert taken.image_sha256 == [features.image_sha256[row] for row in chosen]
+    assert (taken.class_names, taken.spec) == (features.class_names, features.spec)
+    by_mask = loaded.take(features.y == 1)
+    np.testing.assert_array_equal(by_mask.X, features.X[features.y == 1])
+    assert len(loaded.take(features.y == 9)) == 0
+    with pytest.raises(IndexError):
+        loaded.take([7])
+
+
+def test_what_was_taken_of_a_file_is_saved_as_what_was_made_of_it(tmp_path):
+    whole = FeatureSet(np.eye(3, dtype=np.float32), [0, 1, 1], sample_ids=["a", "longest", "c"])
+    whole.save(tmp_path / "whole.h5")
+    FeatureSet.load(tmp_path / "whole.h5").take([0, 2]).save(tmp_path / "taken.h5")
+    FeatureSet(whole.X[[0, 2]], [0, 1], sample_ids=["a", "c"]).save(tmp_path / "made.h5")
+    assert (tmp_path / "taken.h5").read_bytes() == (tmp_path / "made.h5").read_bytes()
+
+
+def test_a_file_is_opened_and_saved_without_a_string(tmp_path, monkeypatch):
+    digests = [f"{row:064x}" for row in range(5)]
+    FeatureSet(np.ones((5, 2), np.float32), groups=digests, image_sha256=digests).save(tmp_path / "f.h5")
+    loaded = FeatureSet.load(tmp_path / "f.h5")
+    monkeypatch.setattr(strings, "decoded_strings", None)
+    loaded.save(tmp_path / "copy.h5")
+    assert (tmp_path / "copy.h5").read_bytes() == (tmp_path / "f.h5").read_bytes()
+    monkeypatch.undo()
+    assert loaded.groups == loaded.image_sha256 == digests
+    assert loaded.groups[3] is loaded.image_sha256[3]
 
 
 def test_large_features_are_read_and_written_in_blocks(tmp_path):

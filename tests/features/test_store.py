@@ -160,9 +160,7 @@ def test_a_store_without_room_to_put_rows_in_order_says_so(store, spec):
     for start in range(0, 20, 2):
         commit(shards, start, start + 2)
     digests = [rows(spec, 0, 20)[0][row] for row in np.random.default_rng(0).permutation(20)]
-    read_rows = _Reordered(
-        np.array([shards._places[digest] for digest in digests]), shards._rows_at, 1, store.root / "gone"
-    ).read
+    read_rows = _Reordered(shards._index.places(digests), shards._rows_at, 1, store.root / "gone").read
     with pytest.raises(StoreError, match=r"cannot put features in order .*; make room there"):
         read_rows(0, 1)
 
