@@ -49,7 +49,7 @@ from featx.errors import ConversionError
 
 def demo(
     *,
-    store: Store = Path("cache"),
+    store: Store = "cache",
     n_jobs: Jobs = None,
     random_state: Seed = 0,
     out: Out = None,
@@ -157,7 +157,7 @@ def predict(
     ] = None,
     batch_size: BatchSize = None,
     engine: Engine = None,
-    store: Store = Path("cache"),
+    store: Store = "cache",
     on_error: OnError = "raise",
     workers: Workers = None,
     path_column: PathColumn = None,
