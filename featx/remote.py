@@ -12,6 +12,7 @@ import errno
 import fnmatch
 import functools
 import os
+import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -23,6 +24,9 @@ from featx.errors import FeatxError, MissingPackageError, StoreError, printable
 
 #: Object stores, where one put is one whole object: what can be committed to.
 OBJECT_STORES = ("s3", "s3a", "gs", "gcs", "abfs", "abfss", "az")
+
+# In the words of S3, Google and Azure.
+_NO_CONTAINER = re.compile(r"\b(bucket|container) does not exist", re.IGNORECASE)
 
 _TRIES = 3
 _DELETERS = 8
@@ -239,7 +243,15 @@ def _list_folder(filesystem: Any, path: str) -> list[dict[str, Any]]:
 
 
 def _list_tree(filesystem: Any, path: str) -> list[dict[str, Any]]:
-    return list(filesystem.find(path, detail=True).values())
+    # Object stores list all at once; others go from folder to folder, and pass over what they cannot enter.
+    is_at_once = bool(set(_protocols(filesystem)) & set(OBJECT_STORES))
+    options = {} if is_at_once else {"on_error": "raise"}
+    return list(filesystem.find(path, detail=True, **options).values())
+
+
+def _protocols(filesystem: Any) -> tuple[str, ...]:
+    named = filesystem.protocol
+    return (named,) if isinstance(named, str) else tuple(named)
 
 
 def _read_object(filesystem: Any, path: str, stop: int) -> bytes:
@@ -304,16 +316,17 @@ def _reaching(path: RemotePath) -> Iterator[tuple[Any, str]]:
 
 @contextmanager
 def _speaking_plainly() -> Iterator[None]:
-    """Clients have errors of their own; here there are three, each with a reason in words."""
+    """Clients have errors of their own; here there are four, each with a reason in words."""
     try:
         yield
     except FeatxError:
         raise
     except FileNotFoundError as error:
-        if error.__cause__ is None:
-            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT)) from error
-        # The server's own words.
-        raise _NoContainerError(errno.ENOENT, _reason(error)) from error
+        if _NO_CONTAINER.search(str(error)):
+            raise _NoContainerError(errno.ENOENT, _reason(error)) from error
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT)) from error
+    except IsADirectoryError as error:
+        raise IsADirectoryError(errno.EISDIR, "a folder, not a file") from error
     except PermissionError as error:
         raise PermissionError(errno.EACCES, _reason(error)) from error
     except Exception as error:
