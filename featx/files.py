@@ -158,6 +158,7 @@ def atomic_writer(path: StrPath, *, keep_first: bool = False) -> Iterator[Commit
     >>> (folder / "a.txt").read_text()
     'all or nothing'
     """
+    _check_is_here(path)
     target = Path(path)
     temporary = target.parent / f".featx-{os.getpid()}-{uuid4().hex}.tmp"
     file: CommitFile | None = None
@@ -240,9 +241,7 @@ def check_target(path: StrPath | None, *inputs: StrPath) -> None:
     """
     if path is None:
         return
-    if is_address(path) or is_flattened(path):
-        remedy = "write it here, and copy it there with the tools of that storage"
-        raise StoreError(explain(f"the address {path}", "a file of this machine to write to", remedy))
+    _check_is_here(path)
     if path_kind(path) == "folder":
         raise StoreError(explain(f"the folder {path}", "a file to write to", "add a file name"))
     if path_kind(path) == "other":
@@ -257,6 +256,13 @@ def check_target(path: StrPath | None, *inputs: StrPath) -> None:
     if real.exists() and any(real.is_relative_to(os.path.realpath(given)) for given in inputs):
         received = f"{path} to write to, which is read from"
         raise StoreError(explain(received, "another file", "choose another name"))
+
+
+def _check_is_here(path: StrPath) -> None:
+    """Refuse an address, of which a path would make folders named like one."""
+    if is_address(path) or is_flattened(path):
+        remedy = "write it here, and copy it there with the tools of that storage"
+        raise StoreError(explain(f"the address {path}", "a file of this machine to write to", remedy))
 
 
 def stale_temporaries(directory: AnyPath) -> list[Path]:

@@ -60,14 +60,16 @@ def is_address(path: AnyPathLike) -> bool:
 
 
 def is_flattened(path: AnyPathLike) -> bool:
-    """Whether a `Path` was made of an address, which loses a slash by it.
+    """Whether a `Path` was made of an address, which loses a slash by it; a folder of that name is none.
 
     Examples
     --------
     >>> is_flattened(Path("s3://bucket/folder")), is_flattened("s3://bucket/folder")
     (True, False)
     """
-    return isinstance(path, PurePath) and _FLATTENED.match(str(path)) is not None
+    if not isinstance(path, PurePath) or _FLATTENED.match(str(path)) is None:
+        return False
+    return not Path(path.parts[0]).exists()
 
 
 def location(path: AnyPathLike, error: type[FeatxError] = StoreError) -> AnyPath:
@@ -92,7 +94,7 @@ def location(path: AnyPathLike, error: type[FeatxError] = StoreError) -> AnyPath
     """
     if isinstance(path, RemotePath):
         return path
-    if is_flattened(path) and not Path(path).exists():
+    if is_flattened(path):
         received = f"Path({os.fspath(path)!r})"
         raise error(explain(received, "an address as text", "pass it as a string, not as a Path"))
     match = _ADDRESS.match(path) if isinstance(path, str) else None

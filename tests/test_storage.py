@@ -58,8 +58,9 @@ def test_the_cache_of_the_environment_may_have_an_address_but_weights_stay_here(
 
 @pytest.mark.parametrize("path", ["s3://b/x.h5", Path("s3://b/x.h5"), "https://h/x.h5", "file:///tmp/x.h5"])
 def test_a_file_to_write_is_of_this_machine(path):
-    with pytest.raises(StoreError, match="expected a file of this machine to write to; write it here"):
-        check_target(path)
+    for write in (check_target, lambda path: atomic_write(path, b"")):
+        with pytest.raises(StoreError, match="expected a file of this machine to write to; write it here"):
+            write(path)
 
 
 def test_what_stands_in_a_folder_is_sorted(tmp_path):
