@@ -100,7 +100,7 @@ class PathSource(ImageSource):
             ]
         folders = _RealFolders(None if root is None or self.follow_links else os.path.realpath(root))
         return [
-            RawImage(sample_id, self._fetch_by(folders, sample_id))
+            RawImage(sample_id, partial(_fetch_file, folders, self._path(sample_id), sample_id))
             for sample_id in self.sample_ids[start:stop]
         ]
 
@@ -108,15 +108,10 @@ class PathSource(ImageSource):
         """The path of a sample's file, below the root as that was given."""
         return self._path(self.sample_ids[index])
 
-    def _fetch_by(self, folders: _RealFolders, sample_id: str) -> Callable[[], bytes]:
-        place = location(sample_id, SourceError) if self.root is None and is_address(sample_id) else None
-        if isinstance(place, RemotePath):
-            return partial(fetch_remote, place, sample_id)
-        path = self._path(sample_id) if place is None else os.fspath(place)
-        return partial(_fetch_file, folders, path, sample_id)
-
     def _path(self, sample_id: str) -> str:
-        base = "" if self.root is None else str(self.root)
+        if isinstance(self.root, RemotePath):
+            return str(self.root / sample_id)
+        base = "" if self.root is None else os.fspath(self.root)
         return os.path.join(base, sample_id)  # noqa: PTH118 - speed
 
 
@@ -258,6 +253,11 @@ class _RealFolders:
 
 
 def _fetch_file(folders: _RealFolders, path: str, sample_id: str) -> bytes:
+    if is_address(path):
+        place = location(path, SourceError)
+        if isinstance(place, RemotePath):
+            return fetch_remote(place, sample_id)
+        path = os.fspath(place)
     try:
         return folders.read(path)
     except (OSError, ValueError) as error:

@@ -79,6 +79,10 @@ def list_images(root: RemotePath, suffixes: Collection[str]) -> Listing:
 def _sort_in(name: str, suffixes: Collection[str], listing: Listing) -> None:
     """As a walk from folder to folder would come upon a file."""
     parts = name.split("/")
+    if "" in parts:
+        # No folder has such a file: two slashes in a row.
+        listing.ignored.append(name)
+        return
     for n_parts, part in enumerate(parts, start=1):
         if part.startswith("."):
             return

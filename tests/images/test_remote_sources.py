@@ -200,6 +200,21 @@ def test_a_web_server_that_lists_its_folders_may(tmp_path):
             server.shutdown()
 
 
+def test_no_name_in_a_bucket_leads_to_a_file_of_this_machine(tmp_path, s3):
+    (tmp_path / "secret.png").write_bytes(b"secret")
+    filesystem = fsspec.filesystem("s3")
+    root = s3.removeprefix("s3://")
+    for name in (f"/{tmp_path}/secret.png", "a/file:///etc/b.png", "a/../../c.png", "a/c.png"):
+        filesystem.pipe_file(f"{root}/{name}", b"public")
+    source = FolderSource(s3)
+    # Two slashes in a row, and folders whose names are hidden.
+    assert source.ignored == [f"/{tmp_path}/secret.png", "a/file:///etc/b.png"]
+    assert source.sample_ids == ["a/c.png"]
+    source = PathSource([f"/{tmp_path}/secret.png", "a/file:///etc/b.png"], root=s3)
+    assert content(source) == [b"public", b"public"]
+    assert all(source.path_of(index).startswith(s3) for index in range(2))
+
+
 def test_names_are_sorted_in_as_a_walk_would(s3):
     for name in ("a/b/c.png", "a/.x/c.png", ".y", "a/d.png/e/f.txt", "g.txt"):
         atomic_write(location(s3) / name, b"")
