@@ -13,7 +13,7 @@ import fnmatch
 import functools
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from operator import itemgetter
@@ -105,7 +105,8 @@ class RemotePath:
 
     def iterdir(self) -> Iterator[RemotePath]:
         """What stands in the folder, by name; of one that is not there, nothing."""
-        for name, entry in sorted(self._listed(_list_folder), key=itemgetter(0)):
+        entries = self._listed(lambda filesystem, path: filesystem.ls(path, detail=True))
+        for name, entry in sorted(entries, key=itemgetter(0)):
             if "/" not in name:
                 yield self._child(name, entry)
 
@@ -115,7 +116,12 @@ class RemotePath:
 
     def files_below(self) -> list[str]:
         """The names of all files at any depth, relative to this folder."""
-        return [name for name, _ in self._listed(_list_tree) if not name.endswith("/")]
+        # Object stores list all at once; others go from folder to folder, and pass over what they may not.
+        options = {} if self.protocol in OBJECT_STORES else {"on_error": "raise"}
+        entries = self._listed(
+            lambda filesystem, path: filesystem.find(path, detail=True, **options).values()
+        )
+        return [name for name, _ in entries if not name.endswith("/")]
 
     def exists(self) -> bool:
         """Whether anything stands there."""
@@ -211,7 +217,9 @@ class RemotePath:
         filesystem = _filesystem(f"{self.protocol}://{self.key.partition('/')[0]}", os.getpid())
         return filesystem, filesystem._strip_protocol(str(self))  # noqa: SLF001 - how fsspec's own code asks
 
-    def _listed(self, list_entries: Any) -> list[tuple[str, dict[str, Any]]]:
+    def _listed(
+        self, list_entries: Callable[[Any, str], Iterable[dict[str, Any]]]
+    ) -> list[tuple[str, dict[str, Any]]]:
         """Names relative to this folder, and what is told of each."""
         try:
             with _reaching(self) as (filesystem, path):
@@ -236,22 +244,6 @@ class RemotePath:
 
 class _NoContainerError(FileNotFoundError):
     """Not the file is missing, but the bucket that it would be in."""
-
-
-def _list_folder(filesystem: Any, path: str) -> list[dict[str, Any]]:
-    return list(filesystem.ls(path, detail=True))
-
-
-def _list_tree(filesystem: Any, path: str) -> list[dict[str, Any]]:
-    # Object stores list all at once; others go from folder to folder, and pass over what they cannot enter.
-    is_at_once = bool(set(_protocols(filesystem)) & set(OBJECT_STORES))
-    options = {} if is_at_once else {"on_error": "raise"}
-    return list(filesystem.find(path, detail=True, **options).values())
-
-
-def _protocols(filesystem: Any) -> tuple[str, ...]:
-    named = filesystem.protocol
-    return (named,) if isinstance(named, str) else tuple(named)
 
 
 def _read_object(filesystem: Any, path: str, stop: int) -> bytes:
