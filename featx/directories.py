@@ -16,16 +16,22 @@ from contextlib import suppress
 from pathlib import Path
 
 from featx.errors import StoreError
+from featx.remote import RemotePath
+from featx.storage import AnyPath
 
 
-def make_directory(path: Path) -> None:
+def make_directory(path: AnyPath) -> None:
     """Create a folder and its missing parents so that they survive a power cut.
+
+    An object store has no folders to make.
 
     Raises
     ------
     StoreError
         When the file system refuses, or a file stands in the way.
     """
+    if isinstance(path, RemotePath):
+        return
     try:
         ensure_directory(path)
     except OSError as error:

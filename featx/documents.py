@@ -11,6 +11,7 @@ from typing import Any
 
 from featx.files import StrPath
 from featx.reading import read_regular_file
+from featx.remote import RemotePath
 
 #: Large enough for all that featx writes beside the digests of training images.
 MAX_BYTES = 2**20
@@ -45,7 +46,7 @@ def parse_json(data: bytes) -> Any:
         raise ValueError(message) from None
 
 
-def read_json(path: StrPath, max_bytes: int = MAX_BYTES) -> Any:
+def read_json(path: StrPath | RemotePath, max_bytes: int = MAX_BYTES) -> Any:
     """What a small file of JSON says.
 
     Raises

@@ -4,7 +4,8 @@ Writing: everything featx keeps goes through `atomic_writer`: a temporary file b
 fsync, rename, fsync of the folder. A reader sees the old file or the new one, never half of one,
 whatever was killed or unplugged.
 
-What is read is checked by `featx.reading`; `featx.hdf5` builds on both for the format inside.
+What is read is checked by `featx.reading`; `featx.hdf5` builds on both for the format inside. Of a store
+behind an address `featx.storage` says what stands for the rename.
 """
 
 from __future__ import annotations
@@ -19,12 +20,14 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from uuid import uuid4
 
 from featx.checks import explain
 from featx.directories import ensure_directory, failure_reason, sync, sync_directory
 from featx.errors import FeatxWarning, StoreError
+from featx.remote import RemotePath
+from featx.storage import AnyPath, AnyPathLike, is_address, is_flattened, store_location
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -36,8 +39,8 @@ TEMPORARY_PATTERN = re.compile(r"\.featx-(\d{1,9})-[0-9a-f]{32}\.tmp")
 TEMPORARY_MAX_AGE_S = 3600
 
 
-def cache_root(store: StrPath = "cache") -> Path:
-    """The folder that holds features, weights and reports.
+def cache_root(store: AnyPathLike = "cache") -> AnyPath:
+    """The folder that holds features, on this machine or behind an address (see `featx.storage`).
 
     The default name, ``"cache"``, gives way to the environment variable ``FEATX_CACHE``.
 
@@ -46,9 +49,21 @@ def cache_root(store: StrPath = "cache") -> Path:
     >>> cache_root("elsewhere").name
     'elsewhere'
     """
-    if os.fspath(store) == "cache":
-        return Path(os.environ.get("FEATX_CACHE", "cache"))
-    return Path(store)
+    if str(store) == "cache":
+        return store_location(os.environ.get("FEATX_CACHE", "cache"))
+    return store_location(store)
+
+
+def local_cache_root() -> Path:
+    """The folder of this machine that holds converted weights: ``cache`` where the features lie elsewhere.
+
+    Examples
+    --------
+    >>> isinstance(local_cache_root(), Path)
+    True
+    """
+    root = cache_root()
+    return root if isinstance(root, Path) else Path("cache")
 
 
 def path_kind(path: StrPath) -> Literal["file", "folder", "other", "absent", "unreachable"]:
@@ -143,6 +158,7 @@ def atomic_writer(path: StrPath, *, keep_first: bool = False) -> Iterator[Commit
     >>> (folder / "a.txt").read_text()
     'all or nothing'
     """
+    _check_is_here(path)
     target = Path(path)
     temporary = target.parent / f".featx-{os.getpid()}-{uuid4().hex}.tmp"
     file: CommitFile | None = None
@@ -184,8 +200,10 @@ def _commit(temporary: Path, target: Path, *, keep_first: bool) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def atomic_write(path: StrPath, data: Buffer, *, keep_first: bool = False) -> None:
+def atomic_write(path: StrPath | RemotePath, data: Buffer, *, keep_first: bool = False) -> None:
     """Write bytes to a file that appears complete and durable, or not at all (see `atomic_writer`).
+
+    In an object store that is one put.
 
     Examples
     --------
@@ -194,6 +212,9 @@ def atomic_write(path: StrPath, data: Buffer, *, keep_first: bool = False) -> No
     >>> path.read_bytes()
     b'123'
     """
+    if isinstance(path, RemotePath):
+        path.write_bytes(memoryview(data), keep_first=keep_first)
+        return
     with atomic_writer(path, keep_first=keep_first) as file:
         file.write(data)
 
@@ -220,6 +241,7 @@ def check_target(path: StrPath | None, *inputs: StrPath) -> None:
     """
     if path is None:
         return
+    _check_is_here(path)
     if path_kind(path) == "folder":
         raise StoreError(explain(f"the folder {path}", "a file to write to", "add a file name"))
     if path_kind(path) == "other":
@@ -236,9 +258,19 @@ def check_target(path: StrPath | None, *inputs: StrPath) -> None:
         raise StoreError(explain(received, "another file", "choose another name"))
 
 
-def stale_temporaries(directory: Path) -> list[Path]:
+def _check_is_here(path: StrPath) -> None:
+    """Refuse an address, of which a path would make folders named like one."""
+    if is_address(path) or is_flattened(path):
+        remedy = "write it here, and copy it there with the tools of that storage"
+        raise StoreError(explain(f"the address {path}", "a file of this machine to write to", remedy))
+
+
+def stale_temporaries(directory: AnyPath) -> list[Path]:
     """What killed processes left half written; a living process's files are not among it."""
-    stale = []
+    stale: list[Path] = []
+    if isinstance(directory, RemotePath):
+        # A put that is broken off leaves no object.
+        return stale
     for path in sorted(directory.glob(".featx-*.tmp")):
         match = TEMPORARY_PATTERN.fullmatch(path.name)
         # Another process may finish or sweep the same file at any moment: gone is not stale.
@@ -249,7 +281,7 @@ def stale_temporaries(directory: Path) -> list[Path]:
     return stale
 
 
-def sweep(directory: Path) -> None:
+def sweep(directory: AnyPath) -> None:
     """Remove what killed processes left half written, as far as this user may."""
     with suppress(OSError):
         for leftover in stale_temporaries(directory):
@@ -257,17 +289,17 @@ def sweep(directory: Path) -> None:
                 leftover.unlink()
 
 
-def set_aside(path: Path, reason: str, is_whole: Callable[[Path], bool] = lambda _: False) -> None:
+def set_aside(path: AnyPath, reason: str, is_whole: Callable[[Any], bool] = lambda _: False) -> None:
     """Rename a damaged file so that nothing uses it and nothing of it is lost, and warn.
 
     Parameters
     ----------
-    path : Path
+    path : Path or RemotePath
     reason : str
         What is wrong with it.
     is_whole : callable
         Asked of the renamed file: another process may have put a sound one in its place meanwhile, which is
-        put back.
+        put back. Of an object the copy is asked before the object is deleted.
 
     Raises
     ------
@@ -278,18 +310,40 @@ def set_aside(path: Path, reason: str, is_whole: Callable[[Path], bool] = lambda
     if damaged.exists():
         damaged = path.with_name(f"{path.name}-{uuid4().hex[:8]}.corrupt")
     try:
-        path.replace(damaged)
-        if is_whole(damaged):
-            damaged.replace(path)
+        if not _put_aside(path, damaged, is_whole):
             return
     except FileNotFoundError:
         # Another process met the same damage and has done it already.
         return
     except OSError as error:
         remedy = "mend that and try again"
-        raise StoreError(f"{reason}; it cannot be set aside ({error.strerror}): {remedy}") from error
+        told = error.strerror or str(error)
+        raise StoreError(f"{reason}; it cannot be set aside ({told}): {remedy}") from error
     message = f"{reason}; set aside as {damaged.name}, and what it held is made anew"
     warnings.warn(message, FeatxWarning, stacklevel=3)
+
+
+def _put_aside(path: AnyPath, damaged: AnyPath, is_whole: Callable[[Any], bool]) -> bool:
+    """Whether it was set aside: False where it is sound by now."""
+    if isinstance(path, RemotePath) and isinstance(damaged, RemotePath):
+        return _copy_aside(path, damaged, is_whole)
+    if isinstance(path, Path) and isinstance(damaged, Path):
+        path.replace(damaged)
+        if not is_whole(damaged):
+            return True
+        damaged.replace(path)
+    return False
+
+
+def _copy_aside(path: RemotePath, damaged: RemotePath, is_whole: Callable[[Any], bool]) -> bool:
+    """As `_put_aside`: no object can be renamed, so that one which was put anew meanwhile is left alone."""
+    version = path.version()
+    path.copy_to(damaged)
+    if is_whole(damaged) or path.version() != version:
+        damaged.unlink(missing_ok=True)
+        return False
+    path.unlink()
+    return True
 
 
 def _is_running(pid: int) -> bool:

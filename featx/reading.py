@@ -12,12 +12,13 @@ import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import BinaryIO
 
 from featx.checks import explain
 from featx.errors import StoreCorruptError, StoreError
 from featx.files import StrPath, sha256_hex
+from featx.remote import RemotePath
+from featx.storage import AnyPath
 
 # O_NONBLOCK: opening a pipe that nobody writes to would otherwise wait for ever.
 _FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
@@ -30,12 +31,12 @@ _FOR_GOOD = {errno.EINVAL, errno.EISDIR, errno.EFBIG}
 _CHANGED = "the file changed while it was read"
 
 
-def read_regular_file(path: StrPath, max_bytes: int) -> bytes:
+def read_regular_file(path: StrPath | RemotePath, max_bytes: int) -> bytes:
     """Read a file that is a regular file, of bounded size, and holds still while it is read.
 
     Parameters
     ----------
-    path : path-like
+    path : path-like or RemotePath
         The file; a symbolic link in its last part is refused, so resolve links that are allowed.
     max_bytes : int
         Largest size accepted, in bytes.
@@ -56,6 +57,8 @@ def read_regular_file(path: StrPath, max_bytes: int) -> bytes:
     >>> read_regular_file(path, max_bytes=10)
     b'123'
     """
+    if isinstance(path, RemotePath):
+        return path.read_bytes(max_bytes)
     try:
         descriptor = os.open(path, _FLAGS | os.O_NOFOLLOW)
     except OSError as error:
@@ -83,12 +86,12 @@ def read_regular_file(path: StrPath, max_bytes: int) -> bytes:
     return data
 
 
-def read_verified(path: Path, sha256: str, max_bytes: int) -> bytes:
+def read_verified(path: AnyPath, sha256: str, max_bytes: int) -> bytes:
     """Read one of our own immutable files and check every byte before anyone parses it.
 
     Parameters
     ----------
-    path : Path
+    path : Path or RemotePath
     sha256 : str
         What its bytes must have, as 64 hexadecimal digits.
     max_bytes : int

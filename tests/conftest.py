@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 from pathlib import Path
+from uuid import uuid4
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -71,6 +72,34 @@ def write_recompressed(folder: Path, n_images: int = 30) -> tuple[str, str]:
         image.save(folder / f"patches {number}.png")
     image.save(folder / "again.jpg", quality=60)
     return f"{folder.name}/again.jpg", f"{folder.name}/patches {n_images - 1}.png"
+
+
+@pytest.fixture(scope="session")
+def s3_server():
+    """A server of this machine that speaks S3, where the environment says that S3 is; it holds one bucket."""
+    import logging
+
+    import fsspec
+    from moto.server import ThreadedMotoServer
+
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+        patch.setenv("AWS_ACCESS_KEY_ID", "test")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        fsspec.filesystem("s3").mkdir("featx")
+        yield server
+    server.stop()
+
+
+@pytest.fixture
+def s3(s3_server) -> str:  # noqa: ARG001 - it has to run
+    """The address of an empty folder in object storage."""
+    return f"s3://featx/{uuid4().hex[:12]}"
 
 
 @pytest.fixture

@@ -35,6 +35,8 @@ FOUNDATION = {
     "hdf5_process",
     "progress",
     "reading",
+    "remote",
+    "storage",
     "tables",
     "views",
 }

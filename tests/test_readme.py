@@ -88,6 +88,22 @@ def test_the_python_examples_run(workplace, monkeypatch, capsys):
     assert namespace["scores"].accuracy > 0.9
 
 
+@pytest.mark.usefixtures("s3_server")
+def test_the_example_of_remote_storage_runs(workplace, monkeypatch):
+    import fsspec
+
+    monkeypatch.chdir(workplace)
+    filesystem = fsspec.filesystem("s3")
+    filesystem.mkdir("bucket")
+    for name in ("red", "blue"):
+        filesystem.put(f"photos/{name}/000.jpg", f"bucket/photos/{name}/000.jpg")
+    namespace = {}
+    (example,) = blocks("py")
+    exec(compile(example, "README.md", "exec"), namespace)
+    assert namespace["features"].class_names == ["blue", "red"]
+    assert [entry.n_samples for entry in namespace["store"].entries()] == [2]
+
+
 def test_the_shell_commands_it_names_are_there():
     for script in re.findall(r"scripts/([a-z_]+(?:\.py)?)", README):
         assert os.access(ROOT / "scripts" / script, os.X_OK), script

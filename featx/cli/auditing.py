@@ -86,7 +86,7 @@ def audit(
     batch_size: BatchSize = None,
     precision: Precision = None,
     engine: Engine = None,
-    store: Store = Path("cache"),
+    store: Store = "cache",
     on_error: OnError = "skip",
     as_json: AsJson = False,
 ) -> None:
@@ -132,7 +132,7 @@ def audit(
 
 
 def _load(
-    features: list[str], embedding: dict[str, Any], store: Path, on_error: str
+    features: list[str], embedding: dict[str, Any], store: str, on_error: str
 ) -> tuple[dict[str, FeatureSet], dict[str, ImageSource]]:
     """Features by name, and the images of those that were embedded for it."""
     from featx.features.extraction import extract

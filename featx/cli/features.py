@@ -112,7 +112,7 @@ def extract(
     random_state: Annotated[
         int | None, typer.Option(help="Seed of random weights, and of the views.")
     ] = None,
-    store: Store = Path("cache"),
+    store: Store = "cache",
     dtype: Annotated[str, typer.Option(help="float32 or float16, of the feature file.")] = "float32",
     resume: Annotated[bool, typer.Option(help="Take rows that are in the store.")] = True,
     on_error: OnError = "raise",
@@ -203,7 +203,7 @@ def ignored_files(source: Any) -> list[str]:
 
 
 @store_app.command("list")
-def store_list(*, store: Store = Path("cache"), as_json: AsJson = False) -> None:
+def store_list(*, store: Store = "cache", as_json: AsJson = False) -> None:
     """What is in the store."""
     from featx.features.store import FeatureStore
 
@@ -226,7 +226,7 @@ def store_list(*, store: Store = Path("cache"), as_json: AsJson = False) -> None
 def store_info(
     key: Annotated[str, typer.Argument(help="Key, or its first digits.")],
     *,
-    store: Store = Path("cache"),
+    store: Store = "cache",
     as_json: AsJson = False,
 ) -> None:
     """Everything that the features of a key depend on."""
@@ -243,7 +243,7 @@ def store_info(
 
 
 @store_app.command("verify")
-def store_verify(*, store: Store = Path("cache"), as_json: AsJson = False) -> None:
+def store_verify(*, store: Store = "cache", as_json: AsJson = False) -> None:
     """Check every byte. What is damaged is set aside, and made anew by the next extract: exit 1."""
     import dataclasses
 
@@ -266,7 +266,7 @@ def store_prune(
     keys: Annotated[list[str] | None, typer.Argument(help="Keys to delete, or their first digits.")] = None,
     *,
     dry_run: Annotated[bool, typer.Option(help="Say what would go, and delete nothing.")] = False,
-    store: Store = Path("cache"),
+    store: Store = "cache",
     as_json: AsJson = False,
 ) -> None:
     """Delete extractions, and what damage and killed runs left behind."""

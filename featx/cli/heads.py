@@ -57,7 +57,7 @@ if TYPE_CHECKING:
 
 def demo(
     *,
-    store: Store = Path("cache"),
+    store: Store = "cache",
     n_jobs: Jobs = None,
     random_state: Seed = 0,
     out: Out = None,
@@ -165,7 +165,7 @@ def predict(
     ] = None,
     batch_size: BatchSize = None,
     engine: Engine = None,
-    store: Store = Path("cache"),
+    store: Store = "cache",
     on_error: OnError = "raise",
     workers: Workers = None,
     path_column: PathColumn = None,

@@ -50,7 +50,7 @@ def finetune(
     checkpoint: Annotated[Path | None, typer.Option(help="File to resume from after a kill.")] = None,
     plot: Annotated[Path | None, typer.Option(help="Learning curves to draw: .png, .svg or .pdf.")] = None,
     backbone: OwnBackbone = None,
-    store: Store = Path("cache"),
+    store: Store = "cache",
     random_state: Seed = 0,
     as_json: AsJson = False,
 ) -> None:

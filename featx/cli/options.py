@@ -21,8 +21,18 @@ if TYPE_CHECKING:
     from featx.features.feature_set import FeatureSet
     from featx.images.base import ImageSource
 
-Source = Annotated[str, typer.Argument(help="Folder, CSV manifest, .npy/.npz or .h5 file of images.")]
-Store = Annotated[Path, typer.Option(help="Where features are kept ($FEATX_CACHE in place of the default).")]
+Source = Annotated[
+    str,
+    typer.Argument(
+        help="Folder, CSV manifest, .npy/.npz or .h5 file of images; or s3://bucket/folder or manifest."
+    ),
+]
+Store = Annotated[
+    str,
+    typer.Option(
+        help="Where features are kept: a folder or s3://bucket/folder ($FEATX_CACHE in place of the default)."
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 OnError = Annotated[str, typer.Option(help="raise or skip: what to do about an image that cannot be used.")]
 Workers = Annotated[int | None, typer.Option(help="Threads that decode [default: one a processor].")]

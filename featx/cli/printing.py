@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import typer
 
 from featx.errors import printable
+from featx.remote import RemotePath
 
 if TYPE_CHECKING:
     from featx.features.precision_difference import PrecisionDifference
@@ -376,6 +377,6 @@ def _plain(value: Any) -> Any:
         return _plain(value.tolist())
     if isinstance(value, float) and not math.isfinite(value):
         return None
-    if isinstance(value, Path):
+    if isinstance(value, Path | RemotePath):
         return str(value)
     return value if value is None or isinstance(value, str | int | float) else repr(value)

@@ -108,7 +108,7 @@ def search(
     batch_size: BatchSize = None,
     precision: Precision = None,
     engine: Engine = None,
-    store: Store = Path("cache"),
+    store: Store = "cache",
     on_error: OnError = "raise",
     as_json: AsJson = False,
 ) -> None:
@@ -189,9 +189,7 @@ def _write_report(report: Path | None, result: SearchResult, options: ReportOpti
     return write_search_report(report, result, options)
 
 
-def _load(
-    features: list[str], embedding: dict[str, Any], store: Path, on_error: str
-) -> dict[str, FeatureSet]:
+def _load(features: list[str], embedding: dict[str, Any], store: str, on_error: str) -> dict[str, FeatureSet]:
     from featx.features.extraction import extract
     from featx.features.extractor import FeatureExtractor
     from featx.features.feature_set import FeatureSet

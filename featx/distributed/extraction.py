@@ -15,6 +15,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Generator
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any, Self
 
 from featx.checks import check_positive, explain
@@ -93,7 +94,10 @@ class RayCluster(Execution):
             parameters["backbone"] = recipe.backbone_.spec
         elif isinstance(recipe.backbone, str | os.PathLike):
             parameters["backbone"] = os.path.abspath(recipe.backbone)  # noqa: PTH100 - it may be no path at all
-        directory = work.shards.directory.absolute()
+        directory = work.shards.directory
+        if isinstance(directory, Path):
+            # Whoever works elsewhere finds nothing from where this process stands.
+            directory = directory.absolute()
         return Job(parameters, recipe.spec_, recipe.preparation, directory, len(work.source))
 
     def _actors(self, job: Job) -> list[Any]:

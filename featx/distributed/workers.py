@@ -12,7 +12,6 @@ import platform
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from time import perf_counter
 from typing import Any
 
@@ -33,6 +32,7 @@ from featx.features.shards import ShardSet
 from featx.features.verification import read_spec
 from featx.images.base import RawImage
 from featx.images.decoding import pixels_sha256
+from featx.storage import AnyPath
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Job:
     spec : ExtractionSpec
         What the recipe has to come to.
     preparation : Preparation
-    directory : Path
+    directory : Path or RemotePath
         The extraction's folder in the store.
     n_samples : int
     version : str
@@ -56,7 +56,7 @@ class Job:
     parameters: dict[str, Any]
     spec: ExtractionSpec
     preparation: Preparation
-    directory: Path
+    directory: AnyPath
     n_samples: int
     version: str = __version__
 

@@ -13,7 +13,6 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -26,6 +25,7 @@ from featx.features.precision_difference import PrecisionDifference
 from featx.features.preparation import Preparation
 from featx.files import atomic_write, sha256_hex
 from featx.images.base import UNLABELLED, ImageSource, RawImage
+from featx.storage import AnyPath, listed
 
 _MAX_SAMPLES = 256
 
@@ -55,14 +55,14 @@ class Embedded:
 
 
 def precision_difference(
-    embedded: Embedded, directory: Path, precision: str, start_reference: Callable[[], Engine]
+    embedded: Embedded, directory: AnyPath, precision: str, start_reference: Callable[[], Engine]
 ) -> PrecisionDifference:
     """What the precision costs on these samples: measured once for a data set, also when that grows.
 
     Parameters
     ----------
     embedded : Embedded
-    directory : Path
+    directory : Path or RemotePath
         Where what was measured is kept.
     precision : str
     start_reference : callable
@@ -118,9 +118,9 @@ def _labels(embedded: Embedded, images: Iterable[str]) -> dict[str, str]:
     return {digest: names[source.labels[row]] for row, digest in embedded.digests.items() if digest in wanted}
 
 
-def _recalled(embedded: Embedded, directory: Path) -> PrecisionDifference | None:
+def _recalled(embedded: Embedded, directory: AnyPath) -> PrecisionDifference | None:
     """What was measured before on images that are nearly all among these, under the same labels."""
-    for path in sorted(directory.glob("difference-*.json")):
+    for path in listed(directory, "difference-*.json"):
         try:
             record = read_json(path)
             labels, difference = record["labels"], PrecisionDifference.from_json(record["difference"])

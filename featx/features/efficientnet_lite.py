@@ -26,7 +26,7 @@ import numpy as np
 from featx.errors import BackboneError, FeatxWarning, StoreError
 from featx.features.keras_models import weights_digest
 from featx.features.keras_weights import checked_weights
-from featx.files import atomic_write, cache_root, set_aside, sha256_hex
+from featx.files import atomic_write, local_cache_root, set_aside, sha256_hex
 
 if TYPE_CHECKING:
     import keras
@@ -243,7 +243,7 @@ def _round_channels(channels: float, divisor: int = 8) -> int:
 
 
 def _load_weights(variant: LiteVariant, model: keras.Model) -> None:
-    path = cache_root() / "weights" / f"{variant.name}-{variant.weights_sha256[:12]}.weights.h5"
+    path = local_cache_root() / "weights" / f"{variant.name}-{variant.weights_sha256[:12]}.weights.h5"
     if path.exists() and _load_converted(variant, model, path):
         return
     _convert_weights(variant, model)

@@ -22,6 +22,7 @@ from featx.features.engines import ENGINES, PACKAGES, PRECISIONS, Engine, Graph,
 from featx.features.graph_files import read_graph, write_graph
 from featx.features.memory import frugal_engine
 from featx.files import atomic_write, sha256_hex
+from featx.storage import AnyPath
 
 if TYPE_CHECKING:
     import keras
@@ -48,7 +49,7 @@ class EngineRequest:
         None finds it by measuring.
     load_model : callable
         Gives the Keras model.
-    directory : Path or None
+    directory : Path, RemotePath or None
         Where the decision is kept; None keeps it nowhere.
     n_samples : int
         As many as may have to be computed.
@@ -58,7 +59,7 @@ class EngineRequest:
     precision: str
     batch_size: int | None
     load_model: Callable[[], keras.Model]
-    directory: Path | None
+    directory: AnyPath | None
     n_samples: int
 
     @property
@@ -130,7 +131,7 @@ def _is_number(value: Any) -> bool:
     return type(value) in (int, float)
 
 
-def _read_decision(path: Path, request: EngineRequest) -> Decision:
+def _read_decision(path: AnyPath, request: EngineRequest) -> Decision:
     fields = read_json(path)
     if not _is_decision(fields, request):
         message = "it is no decision on an engine"
@@ -152,7 +153,7 @@ def first_line(error: Exception) -> str:
     return (told or [type(error).__name__])[0][:200]
 
 
-def _path(request: EngineRequest, *, is_long: bool) -> Path | None:
+def _path(request: EngineRequest, *, is_long: bool) -> AnyPath | None:
     if request.directory is None:
         return None
     asked = [request.engine, request.precision, request.batch_size, is_long]

@@ -6,7 +6,6 @@ A file is the graph and the weights, each after its length: ``<engine>-<sha256 o
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 from featx.checks import require
 from featx.documents import MAX_BYTES
@@ -15,13 +14,14 @@ from featx.features.engines import Graph
 from featx.features.graph_checks import check_onnx, check_openvino
 from featx.files import atomic_write, sha256_hex
 from featx.reading import read_regular_file, read_verified
+from featx.storage import AnyPath, listed
 
 _NAME = re.compile(r"(onnx|openvino)-([0-9a-f]{64})\.graph")
 _LENGTH_BYTES = 8
 _MAX_BYTES = 16 * 2**30
 
 
-def write_graph(directory: Path, graph: Graph) -> str:
+def write_graph(directory: AnyPath, graph: Graph) -> str:
     """Keep a converted model; the name of its file.
 
     Examples
@@ -38,12 +38,12 @@ def write_graph(directory: Path, graph: Graph) -> str:
     return name
 
 
-def read_graph(path: Path) -> Graph:
+def read_graph(path: AnyPath) -> Graph:
     """Read a converted model.
 
     Parameters
     ----------
-    path : Path
+    path : Path or RemotePath
         As `write_graph` named it.
 
     Raises
@@ -61,7 +61,7 @@ def read_graph(path: Path) -> Graph:
     return graph
 
 
-def verified_graph(path: Path) -> tuple[str, bytes]:
+def verified_graph(path: AnyPath) -> tuple[str, bytes]:
     """The engine that a file's name tells, and its bytes, which are those that were written.
 
     Raises
@@ -88,7 +88,7 @@ def check_graph(graph: Graph) -> None:
     check_onnx(model)
 
 
-def unused_graphs(directory: Path) -> list[Path]:
+def unused_graphs(directory: AnyPath) -> list[AnyPath]:
     """Converted models that no decision names any more: of other versions, or of a process that came second.
 
     Examples
@@ -99,10 +99,10 @@ def unused_graphs(directory: Path) -> list[Path]:
     [True]
     """
     decisions = b"".join(_content(path) for path in directory.glob("engine-*.json"))
-    return [path for path in sorted(directory.glob("*.graph")) if path.name.encode() not in decisions]
+    return [path for path in listed(directory, "*.graph") if path.name.encode() not in decisions]
 
 
-def _content(path: Path) -> bytes:
+def _content(path: AnyPath) -> bytes:
     try:
         return read_regular_file(path, MAX_BYTES)
     except OSError:

@@ -19,7 +19,7 @@ import tempfile
 import warnings
 import weakref
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -36,6 +36,8 @@ from featx.features.row_index import RowIndex, as_keys
 from featx.files import atomic_write, set_aside, sha256_hex, sweep
 from featx.hdf5 import add_dataset, create_hdf5, fixed_strings
 from featx.reading import read_verified
+from featx.remote import RemotePath
+from featx.storage import AnyPath, listed
 
 FORMAT_VERSION = 1
 SHARD_NAME = re.compile(r"(\d{6})-([0-9a-f]{64})\.h5")
@@ -49,6 +51,9 @@ _CACHED_SHARDS = 2
 
 # One thread digests a shard while another reads the next: more than two wait for the disk or for HDF5.
 _READERS = 2
+
+# Behind an address it is the way there that takes time.
+_REMOTE_READERS = 8
 
 # What was verified when it was opened need not be read and verified again to be used: up to this size.
 _KEPT_BYTES = 32 * 2**20
@@ -65,13 +70,13 @@ class ShardSet:
 
     Parameters
     ----------
-    directory : Path
+    directory : Path or RemotePath
         Its folder.
     spec : ExtractionSpec
         What its shards have to be.
     """
 
-    def __init__(self, directory: Path, spec: ExtractionSpec) -> None:
+    def __init__(self, directory: AnyPath, spec: ExtractionSpec) -> None:
         self.directory = directory
         self.spec = spec
         self._shards: list[str] = []
@@ -107,6 +112,11 @@ class ShardSet:
         """
         return self._index.digests()
 
+    @property
+    def _scratch(self) -> Path:
+        """A folder of this machine for what is of no use to others."""
+        return Path(tempfile.gettempdir()) if isinstance(self.directory, RemotePath) else self.directory
+
     def refresh(self, advance: Callable[[int], None] = lambda _: None) -> list[str]:
         """Take in the shards that are on disk; return the names of those that had to be set aside.
 
@@ -121,7 +131,7 @@ class ShardSet:
         # Sorted, so that of two copies of a row every process takes the same.
         paths = [
             path
-            for path in sorted(self.directory.glob("*.h5"))
+            for path in listed(self.directory, "*.h5")
             if path.name not in known and SHARD_NAME.fullmatch(path.name)
         ]
         for path, shard_read in _read_ahead(lambda path: self._read(path.name), paths):
@@ -220,7 +230,7 @@ class ShardSet:
         n_switches = np.count_nonzero(np.diff(shards))
         if n_to_read <= _CACHED_SHARDS or n_switches <= _MAX_SWITCHES * len(self._shards):
             return lambda start, stop: self._rows_at(places[start:stop])
-        return _Reordered(places, self._rows_at, self.spec.n_features, self.directory).read
+        return _Reordered(places, self._rows_at, self.spec.n_features, self._scratch).read
 
     def _rows_at(self, places: np.ndarray) -> np.ndarray:
         shards, rows = places >> _ROW_BITS, places & (2**_ROW_BITS - 1)
@@ -262,7 +272,7 @@ class ShardSet:
         self._loaded.move_to_end(shard)
         return self._loaded[shard]
 
-    def _is_whole(self, name: str, path: Path) -> bool:
+    def _is_whole(self, name: str, path: AnyPath) -> bool:
         """Whether a file that was set aside is the sound shard that its name tells."""
         try:
             self._read(name, path)
@@ -270,7 +280,7 @@ class ShardSet:
             return False
         return True
 
-    def _read(self, name: str, path: Path | None = None) -> tuple[np.ndarray, list[str]]:
+    def _read(self, name: str, path: AnyPath | None = None) -> tuple[np.ndarray, list[str]]:
         match = SHARD_NAME.fullmatch(name)
         n_rows, sha256 = (int(match[1]), match[2]) if match else (0, "")
         data = read_verified(path or self.directory / name, sha256, MAX_SHARD_BYTES)
@@ -301,13 +311,16 @@ class ShardSet:
 _Read: TypeAlias = tuple[np.ndarray, list[str]]
 
 
-def _read_ahead(read: Callable[[Path], _Read], paths: Iterable[Path]) -> Iterator[tuple[Path, Future[_Read]]]:
+def _read_ahead(
+    read: Callable[[AnyPath], _Read], paths: Sequence[AnyPath]
+) -> Iterator[tuple[AnyPath, Future[_Read]]]:
     """Every path with what reading it comes to, in order; a few are read ahead, and no more are held."""
-    ahead: deque[tuple[Path, Future[_Read]]] = deque()
-    with ThreadPoolExecutor(_READERS, thread_name_prefix="featx-shards") as pool:
+    ahead: deque[tuple[AnyPath, Future[_Read]]] = deque()
+    n_readers = _REMOTE_READERS if paths and isinstance(paths[0], RemotePath) else _READERS
+    with ThreadPoolExecutor(n_readers, thread_name_prefix="featx-shards") as pool:
         for path in paths:
             ahead.append((path, pool.submit(read, path)))
-            if len(ahead) > _READERS:
+            if len(ahead) > n_readers:
                 yield ahead.popleft()
         yield from ahead
 

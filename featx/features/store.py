@@ -1,6 +1,6 @@
 """The store: a folder of extractions, each of them a spec and immutable shards.
 
-Layout, below a root (by default ``cache/``)::
+Layout, below a root (by default ``cache/``; `featx.storage` says where it may be)::
 
     features/<backbone>-<first 12 digits of the key>/
         spec.json                        the ExtractionSpec
@@ -19,7 +19,6 @@ import shutil
 import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
 from featx.checks import explain
 from featx.directories import make_directory
@@ -34,8 +33,10 @@ from featx.features.verification import (
     read_spec,
     verify_extraction,
 )
-from featx.files import StrPath, atomic_write, cache_root, set_aside, stale_temporaries
+from featx.files import atomic_write, cache_root, set_aside, stale_temporaries
 from featx.progress import progress_bar
+from featx.remote import RemotePath
+from featx.storage import AnyPath, AnyPathLike, listed
 
 # Fewer digits of a key could mean anything, and prune deletes what they mean.
 _MIN_KEY_DIGITS = 4
@@ -47,7 +48,7 @@ class StoreEntry:
 
     Attributes
     ----------
-    directory : Path
+    directory : Path or RemotePath
     spec : ExtractionSpec
     n_samples : int
         Rows in its shards.
@@ -56,7 +57,7 @@ class StoreEntry:
         Of all its files.
     """
 
-    directory: Path
+    directory: AnyPath
     spec: ExtractionSpec
     n_samples: int
     n_shards: int
@@ -69,7 +70,13 @@ class FeatureStore:
     Parameters
     ----------
     root : path-like, default="cache"
-        The default gives way to the environment variable ``FEATX_CACHE``.
+        A folder, or the address of one in an object store, such as ``s3://bucket/folder``. The default gives
+        way to the environment variable ``FEATX_CACHE``.
+
+    Raises
+    ------
+    StoreError
+        When what the address leads to cannot keep what is committed (see `featx.storage`).
 
     Examples
     --------
@@ -83,11 +90,11 @@ class FeatureStore:
     [1]
     """
 
-    def __init__(self, root: StrPath = "cache") -> None:
+    def __init__(self, root: AnyPathLike = "cache") -> None:
         self.root = cache_root(root)
 
     @property
-    def directory(self) -> Path:
+    def directory(self) -> AnyPath:
         """Where the extractions lie."""
         return self.root / "features"
 
@@ -172,12 +179,12 @@ class FeatureStore:
         with progress_bar("Verifying", n_shards, verbose, "shards") as advance:
             return [verify_extraction(folder, advance) for folder in folders]
 
-    def _extractions(self) -> list[Path]:
+    def _extractions(self) -> list[AnyPath]:
         """Folders that featx made, also one whose spec is damaged or was set aside."""
-        folders = sorted(path for path in self.directory.glob("*") if path.is_dir())
+        folders = [path for path in listed(self.directory) if path.is_dir()]
         return [path for path in folders if _shards_in(path) or any(path.glob("spec.json*"))]
 
-    def prune(self, keys: Iterable[str] = (), *, dry_run: bool = False) -> list[Path]:
+    def prune(self, keys: Iterable[str] = (), *, dry_run: bool = False) -> list[AnyPath]:
         """Delete extractions, and what damage and killed processes left behind.
 
         Parameters
@@ -189,7 +196,7 @@ class FeatureStore:
 
         Returns
         -------
-        list of Path
+        list of Path or RemotePath
             What was deleted.
         """
         # Nothing but what featx made: the root may be anybody's folder.
@@ -197,16 +204,15 @@ class FeatureStore:
         by_name = {folder.name: folder for folder in extractions}
         doomed = [by_name[key] if key in by_name else self.find(key).directory for key in keys]
         folders = [*extractions, self.root / "weights"]
-        leftovers = [path for folder in folders for path in sorted(folder.glob("*.corrupt*"))]
+        leftovers = [path for folder in folders for path in listed(folder, "*.corrupt*")]
         leftovers += [path for folder in folders for path in stale_temporaries(folder)]
         leftovers += [path for folder in extractions for path in unused_graphs(folder)]
         doomed += [path for path in leftovers if path.parent not in doomed]
         for path in [] if dry_run else doomed:
             try:
-                if path.is_dir():
-                    shutil.rmtree(path)
-                else:
-                    path.unlink(missing_ok=True)
+                _delete(path)
+            except StoreError:
+                raise
             except OSError as error:
                 raise StoreError(
                     f"{path} cannot be deleted: {error.strerror}; check its permissions"
@@ -214,11 +220,20 @@ class FeatureStore:
         return doomed
 
 
-def _shards_in(directory: Path) -> list[str]:
+def _delete(path: AnyPath) -> None:
+    if not path.is_dir():
+        path.unlink(missing_ok=True)
+    elif isinstance(path, RemotePath):
+        path.delete_folder()
+    else:
+        shutil.rmtree(path)
+
+
+def _shards_in(directory: AnyPath) -> list[str]:
     return [path.name for path in directory.iterdir() if SHARD_NAME.fullmatch(path.name)]
 
 
-def _commit_spec(directory: Path, spec: ExtractionSpec) -> None:
+def _commit_spec(directory: AnyPath, spec: ExtractionSpec) -> None:
     path = directory / "spec.json"
     try:
         read_spec(path, spec)

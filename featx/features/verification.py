@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 
 from featx.documents import MAX_BYTES, read_json
 from featx.errors import StoreCorruptError, StoreError, StoreMismatchError
@@ -19,6 +18,7 @@ from featx.features.graph_files import verified_graph
 from featx.features.shards import MAX_SHARD_BYTES, SHARD_NAME, ShardSet
 from featx.files import set_aside
 from featx.reading import read_regular_file, read_verified
+from featx.storage import AnyPath, listed
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class StoreCheck:
 
     Attributes
     ----------
-    directory : Path
+    directory : Path or RemotePath
     backbone : str
         "" where the spec is damaged.
     n_shards, n_samples : int
@@ -42,7 +42,7 @@ class StoreCheck:
         Files that were set aside before, whether or not what they held was made anew since.
     """
 
-    directory: Path
+    directory: AnyPath
     backbone: str
     n_shards: int
     n_samples: int
@@ -52,12 +52,12 @@ class StoreCheck:
     n_aside: int
 
 
-def verify_extraction(directory: Path, advance: Callable[[int], None] = lambda _: None) -> StoreCheck:
+def verify_extraction(directory: AnyPath, advance: Callable[[int], None] = lambda _: None) -> StoreCheck:
     """Check every byte of one extraction; damaged files are set aside, with a warning each.
 
     Parameters
     ----------
-    directory : Path
+    directory : Path or RemotePath
         Of a `FeatureStore`.
     advance : callable
         Told of each shard.
@@ -76,7 +76,7 @@ def verify_extraction(directory: Path, advance: Callable[[int], None] = lambda _
     ('spec.json',)
     """
     n_aside = sum(1 for _ in directory.glob("*.corrupt"))
-    damaged = [path.name for path in sorted(directory.iterdir()) if not _is_whole(path)]
+    damaged = [path.name for path in listed(directory) if not _is_whole(path)]
     n_bytes = folder_bytes(directory, {".h5", ".json", ".graph"})
     try:
         spec = read_spec(directory / "spec.json")
@@ -103,7 +103,7 @@ def verify_extraction(directory: Path, advance: Callable[[int], None] = lambda _
     )
 
 
-def folder_bytes(directory: Path, suffixes: Collection[str] = ()) -> int:
+def folder_bytes(directory: AnyPath, suffixes: Collection[str] = ()) -> int:
     """Bytes of the files in a folder, of those with some suffixes or all; what goes meanwhile is not there.
 
     Examples
@@ -133,7 +133,7 @@ def n_rows_of(name: str) -> int:
     return int(match[1]) if match else 0
 
 
-def _is_whole(path: Path) -> bool:
+def _is_whole(path: AnyPath) -> bool:
     """Whether what stands beside the shards can be used; set aside where it cannot."""
     try:
         if path.name == "spec.json":
@@ -156,12 +156,12 @@ def _is_whole(path: Path) -> bool:
     return True
 
 
-def read_spec(path: Path, expected: ExtractionSpec | None = None) -> ExtractionSpec:
+def read_spec(path: AnyPath, expected: ExtractionSpec | None = None) -> ExtractionSpec:
     """What a ``spec.json`` says, which is what its folder is named by.
 
     Parameters
     ----------
-    path : Path
+    path : Path or RemotePath
     expected : ExtractionSpec, optional
         What it has to be.
 
@@ -181,8 +181,9 @@ def read_spec(path: Path, expected: ExtractionSpec | None = None) -> ExtractionS
     >>> read_spec(store.open(spec).directory / "spec.json") == spec
     True
     """
+    data = read_regular_file(path, MAX_BYTES)
     try:
-        found = ExtractionSpec.from_json(read_regular_file(path, MAX_BYTES).decode())
+        found = ExtractionSpec.from_json(data.decode())
     except (StoreError, ValueError) as error:
         raise StoreCorruptError(str(error)) from error
     if expected is not None and (differences := found.differences(expected)):
@@ -192,11 +193,11 @@ def read_spec(path: Path, expected: ExtractionSpec | None = None) -> ExtractionS
     return found
 
 
-def _verified_names(directory: Path, advance: Callable[[int], None]) -> tuple[list[str], list[str]]:
+def _verified_names(directory: AnyPath, advance: Callable[[int], None]) -> tuple[list[str], list[str]]:
     """Which shards are whole and which were set aside, by their digests alone."""
     whole: list[str] = []
     lost: list[str] = []
-    for path in sorted(directory.glob("*.h5")):
+    for path in listed(directory, "*.h5"):
         if match := SHARD_NAME.fullmatch(path.name):
             try:
                 read_verified(path, match[2], MAX_SHARD_BYTES)

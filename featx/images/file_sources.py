@@ -1,4 +1,4 @@
-"""Sources of images that lie in files: lists of paths, folders, manifests.
+"""Sources of images that lie in files: lists of paths, folders, manifests, here or behind an address.
 
 Paths are listed when a source is built; files are opened when an image is fetched. Below a root,
 nothing outside it is opened: a link that leaves it, a pipe or a folder named like an image is a
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -21,7 +21,10 @@ from featx.files import StrPath, path_kind
 from featx.images.base import UNLABELLED, ImageSource, RawImage, encode_labels
 from featx.images.decoding import MAX_FILE_BYTES
 from featx.images.manifests import check_column, check_not_nan, labels_of, paths_of, read_rows
+from featx.images.remote_sources import Listing, fetch_remote, list_images
 from featx.reading import read_regular_file
+from featx.remote import RemotePath
+from featx.storage import AnyPath, AnyPathLike, is_address, location
 
 #: Names that mark a file as an image. Those of formats that are not read stand here too: such a file
 #: is reported as a sample that failed, not passed over.
@@ -53,13 +56,13 @@ class PathSource(ImageSource):
     Parameters
     ----------
     paths : sequence of path-like
-        Image files, relative to ``root`` or, without one, to the working folder.
+        Image files, relative to ``root`` or, without one, to the working folder; or addresses.
     labels : array-like of shape (n_samples,), optional
         Strings or integers.
     groups : sequence of str, optional
         Samples of one group are never parted by a split.
     root : path-like, optional
-        When given, sample ids are relative to it and no file outside it is opened.
+        When given, a folder or its address: sample ids are relative to it, no file outside it is opened.
     follow_links : bool, default=False
         Open links that lead outside ``root``.
 
@@ -79,18 +82,23 @@ class PathSource(ImageSource):
         labels: Sequence[object] | np.ndarray | None = None,
         *,
         groups: Sequence[str] | None = None,
-        root: StrPath | None = None,
+        root: AnyPathLike | None = None,
         follow_links: bool = False,
     ) -> None:
         names = [os.fspath(path) for path in paths]
         super().__init__(names, labels, groups)
-        self.root = None if root is None else Path(root)
+        self.root = None if root is None else location(root, SourceError)
         self.follow_links = follow_links
 
     def read(self, start: int, stop: int) -> list[RawImage]:
         """The samples from ``start`` up to ``stop``; their files are opened when they are fetched."""
-        fence = None if self.root is None or self.follow_links else os.path.realpath(self.root)
-        folders = _RealFolders(fence)
+        root = self.root
+        if isinstance(root, RemotePath):
+            return [
+                RawImage(sample_id, partial(fetch_remote, root / sample_id, sample_id))
+                for sample_id in self.sample_ids[start:stop]
+            ]
+        folders = _RealFolders(None if root is None or self.follow_links else os.path.realpath(root))
         # It may be fetched by a process that works elsewhere.
         here = os.getcwd()  # noqa: PTH109 - speed, here and below
         return [
@@ -106,6 +114,8 @@ class PathSource(ImageSource):
         return self._path(self.sample_ids[index])
 
     def _path(self, sample_id: str) -> str:
+        if isinstance(self.root, RemotePath):
+            return str(self.root / sample_id)
         base = "" if self.root is None else os.fspath(self.root)
         return os.path.join(base, sample_id)  # noqa: PTH118 - speed
 
@@ -116,8 +126,9 @@ class FolderSource(PathSource):
     Parameters
     ----------
     root : path-like
-        The folder. Its immediate subfolders are the classes; images may lie at any depth below
-        them. A folder that holds images itself and no class folders is unlabelled.
+        The folder, or the address of one, such as ``s3://bucket/photos``. Its immediate subfolders are the
+        classes; images may lie at any depth below them. A folder that holds images itself and no class
+        folders is unlabelled.
     follow_links : bool, default=False
         Follow links that lead outside the folder. Otherwise each is reported as a failed sample.
 
@@ -138,20 +149,17 @@ class FolderSource(PathSource):
     (['cat/0.png', 'dog/0.png'], ['cat', 'dog'])
     """
 
-    def __init__(self, root: StrPath, *, follow_links: bool = False) -> None:
-        root = Path(root)
-        if (kind := path_kind(root)) != "folder":
-            what = {"absent": "no such folder", "unreachable": "cannot be reached"}.get(kind, "a file")
-            raise SourceError(explain(f"{root}: {what}", "a folder of images", "check the path"))
-        scan = _Scan(root, follow_links=follow_links)
-        names = sorted(scan.images, key=os.fsencode)
-        self.ignored = sorted(scan.ignored)
+    def __init__(self, root: AnyPathLike, *, follow_links: bool = False) -> None:
+        root = location(root, SourceError)
+        listing = _listing(root, follow_links=follow_links)
+        names = sorted(listing.images, key=os.fsencode)
+        self.ignored = sorted(listing.ignored)
         if not names:
             raise SourceError(
                 explain(f"0 images in {root}", "files named .jpg, .png and the like", "check the path")
             )
         super().__init__(names, root=root, follow_links=follow_links)
-        self.labels, self.class_names = _classes_of_folders(root, names)
+        self.labels, self.class_names = _classes_of_folders(root, names, listing.is_folder)
 
 
 class ManifestSource(PathSource):
@@ -160,7 +168,7 @@ class ManifestSource(PathSource):
     Parameters
     ----------
     csv_path : path-like
-        UTF-8 text, comma separated.
+        A file, or the address of one. UTF-8 text, comma separated.
     path_column : str, default="path"
         Column of the images' paths, relative to ``root``.
     label_column : str or None, default="label"
@@ -169,7 +177,8 @@ class ManifestSource(PathSource):
     group_column : str, optional
         Column of the groups.
     root : path-like, optional
-        Folder the paths are relative to and may not leave; by default the manifest's own.
+        Folder, or its address, that the paths are relative to and may not leave; by default the manifest's
+        own.
     follow_links : bool, default=False
         Open links that lead outside ``root``.
 
@@ -184,16 +193,16 @@ class ManifestSource(PathSource):
 
     def __init__(
         self,
-        csv_path: StrPath,
+        csv_path: AnyPathLike,
         path_column: str = "path",
         label_column: str | None = "label",
         group_column: str | None = None,
-        root: StrPath | None = None,
+        root: AnyPathLike | None = None,
         *,
         follow_links: bool = False,
     ) -> None:
-        manifest = Path(csv_path)
-        root = manifest.parent if root is None else Path(root)
+        manifest = location(csv_path, SourceError)
+        root = manifest.parent if root is None else location(root, SourceError)
         header, rows = read_rows(manifest)
         if label_column == "label" and label_column not in header:
             label_column = None
@@ -249,6 +258,11 @@ class _RealFolders:
 
 
 def _fetch_file(folders: _RealFolders, path: str, sample_id: str) -> bytes:
+    if is_address(path):
+        place = location(path, SourceError)
+        if isinstance(place, RemotePath):
+            return fetch_remote(place, sample_id)
+        path = os.fspath(place)
     try:
         return folders.read(path)
     except (OSError, ValueError) as error:
@@ -266,6 +280,10 @@ class _Scan:
         self.images: list[str] = []
         self.ignored: list[str] = []
         self._walk("")
+
+    def is_folder(self, name: str) -> bool:
+        """Whether what is named like an image is a folder."""
+        return path_kind(self.root / name) == "folder"
 
     def _walk(self, folder: str) -> None:
         try:
@@ -299,14 +317,25 @@ class _Scan:
             self.images.append(name)
 
 
-def _classes_of_folders(root: Path, names: list[str]) -> tuple[np.ndarray, list[str]]:
+def _listing(root: AnyPath, *, follow_links: bool) -> _Scan | Listing:
+    if isinstance(root, RemotePath):
+        return list_images(root, IMAGE_SUFFIXES)
+    if (kind := path_kind(root)) != "folder":
+        what = {"absent": "no such folder", "unreachable": "cannot be reached"}.get(kind, "a file")
+        raise SourceError(explain(f"{root}: {what}", "a folder of images", "check the path"))
+    return _Scan(root, follow_links=follow_links)
+
+
+def _classes_of_folders(
+    root: AnyPath, names: list[str], is_folder: Callable[[str], bool]
+) -> tuple[np.ndarray, list[str]]:
     # Without a slash, no class.
     folders = [name.partition("/")[0] if "/" in name else None for name in names]
     found = sorted({folder for folder in folders if folder is not None})
     if not found:
         return np.full(len(names), UNLABELLED, np.int64), []
     # Beside the classes may stand what fails when it is read: a link not followed, a folder named x.jpg.
-    loose = [name for name in names if "/" not in name and path_kind(root / name) != "folder"]
+    loose = [name for name in names if "/" not in name and not is_folder(name)]
     if loose:
         raise SourceError(
             explain(

@@ -7,27 +7,27 @@ import io
 import os
 import re
 from collections.abc import Sequence
-from pathlib import Path
 
 from featx.checks import explain, suggest
 from featx.errors import SourceError
-from featx.files import StrPath
 from featx.images.decoding import MAX_FILE_BYTES
 from featx.reading import read_regular_file
+from featx.remote import RemotePath
+from featx.storage import AnyPath, AnyPathLike, is_address, location
 
 # How sample ids may be listed, the surest first.
 _KEY_COLUMNS = ("sample_id", "path")
 
 
 def manifest_columns(
-    csv_path: StrPath, columns: Sequence[str], path_column: str | None = None
+    csv_path: AnyPathLike, columns: Sequence[str], path_column: str | None = None
 ) -> dict[str, dict[str, str]]:
     r"""What a manifest says of samples, by their ids.
 
     Parameters
     ----------
     csv_path : path-like
-        UTF-8 text, comma separated, with a header line.
+        A file, or the address of one. UTF-8 text, comma separated, with a header line.
     columns : sequence of str
         Which columns.
     path_column : str, optional
@@ -51,7 +51,7 @@ def manifest_columns(
     >>> manifest_columns(manifest, ["wafer"])
     {'a.png': {'wafer': 'mono'}, 'b.png': {'wafer': 'poly'}}
     """
-    manifest = Path(csv_path)
+    manifest = location(csv_path, SourceError)
     header, rows = read_rows(manifest)
     key = path_column or next((name for name in _KEY_COLUMNS if name in header), _KEY_COLUMNS[-1])
     for column in (key, *columns):
@@ -63,7 +63,7 @@ def manifest_columns(
     return dict(zip(ids, cells, strict=True))
 
 
-def _ids_of(manifest: Path, lines: list[tuple[int, str]]) -> list[str]:
+def _ids_of(manifest: AnyPath, lines: list[tuple[int, str]]) -> list[str]:
     seen: dict[str, int] = {}
     for line, text in lines:
         if text in seen:
@@ -73,10 +73,11 @@ def _ids_of(manifest: Path, lines: list[tuple[int, str]]) -> list[str]:
     return list(seen)
 
 
-def read_rows(manifest: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
+def read_rows(manifest: AnyPath) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
     """The header, and every row with the line it ends on."""
     try:
-        data = read_regular_file(os.path.realpath(manifest), MAX_FILE_BYTES)
+        real = manifest if isinstance(manifest, RemotePath) else os.path.realpath(manifest)
+        data = read_regular_file(real, MAX_FILE_BYTES)
     except OSError as error:
         raise SourceError(explain(f"{manifest}: {error.strerror}", "a CSV file", "check the path")) from error
     try:
@@ -105,7 +106,7 @@ def read_rows(manifest: Path) -> tuple[list[str], list[tuple[int, dict[str, str]
     return header, rows
 
 
-def check_column(manifest: Path, column: str, header: list[str]) -> None:
+def check_column(manifest: AnyPath, column: str, header: list[str]) -> None:
     """Refuse a column that is not there, or there twice."""
     if column not in header:
         received = f"{manifest} without a column {column!r}"
@@ -115,23 +116,35 @@ def check_column(manifest: Path, column: str, header: list[str]) -> None:
         raise SourceError(explain(received, "that column once", "rename the others"))
 
 
-def paths_of(manifest: Path, root: Path, lines: list[tuple[int, str]]) -> list[str]:
+def paths_of(manifest: AnyPath, root: AnyPath, lines: list[tuple[int, str]]) -> list[str]:
     """Paths relative to a root that they do not leave, each once."""
     seen: dict[str, int] = {}
     for line, text in lines:
-        name = os.path.relpath(text, root) if text.startswith("/") else os.path.normpath(text)
+        name = _relative(text, root)
         where = f"{manifest}, line {line}: {text[:200]!r}"
         if not text.strip() or "\0" in text:
             raise SourceError(f"{where} is not a path; give one relative to {root}")
-        if re.match(r"[A-Za-z]:[\\/]|\\\\", text) or ".." in name.split("/"):
-            raise SourceError(f"{where} leaves {root.absolute()}; give a path inside, or pass another root")
+        if re.match(r"[A-Za-z]:[\\/]|\\\\", text) or is_address(name) or ".." in name.split("/"):
+            absolute = root if isinstance(root, RemotePath) else root.absolute()
+            raise SourceError(f"{where} leaves {absolute}; give a path inside, or pass another root")
         if name in seen:
             raise SourceError(f"{where} stands on line {seen[name]} already; remove one of them")
         seen[name] = line
     return list(seen)
 
 
-def labels_of(manifest: Path, column: str, rows: list[tuple[int, dict[str, str]]]) -> list[str] | None:
+def _relative(text: str, root: AnyPath) -> str:
+    """A path relative to a root, with ".." where it leaves that; another address stays one."""
+    if isinstance(root, RemotePath):
+        inside = text.removeprefix(f"{root}/")
+        if is_address(inside):
+            return inside
+        # An absolute path is one of this machine.
+        return f"..{text}" if text.startswith("/") else os.path.normpath(inside)
+    return os.path.relpath(text, root) if text.startswith("/") else os.path.normpath(text)
+
+
+def labels_of(manifest: AnyPath, column: str, rows: list[tuple[int, dict[str, str]]]) -> list[str] | None:
     """The labels, or None where every cell is blank, as it is in a list of images to predict."""
     cells = [(line, row[column]) for line, row in rows]
     if not any(label.strip() for _, label in cells):
@@ -148,7 +161,7 @@ def labels_of(manifest: Path, column: str, rows: list[tuple[int, dict[str, str]]
     return [label for _, label in cells]
 
 
-def check_not_nan(manifest: Path, kind: str, cells: list[tuple[int, str]]) -> None:
+def check_not_nan(manifest: AnyPath, kind: str, cells: list[tuple[int, str]]) -> None:
     """Refuse what is left of a missing cell once it was written as text."""
     for line, text in cells:
         if text.strip().lower() == "nan":

@@ -18,6 +18,8 @@ from featx.images.base import UNLABELLED, ImageSource, RawImage
 from featx.images.file_sources import IMAGE_SUFFIXES, FolderSource, ManifestSource, PathSource
 from featx.images.hdf5_source import HDF5Source
 from featx.images.numpy_files import numpy_arrays
+from featx.remote import RemotePath
+from featx.storage import AnyPath, location
 
 __all__ = [
     "ArraySource",
@@ -31,6 +33,7 @@ __all__ = [
     "as_source",
 ]
 
+_ARRAY_SUFFIXES = (".npy", ".npz", ".h5", ".hdf5")
 _EXPECTED = "a folder, a .csv, .npy, .npz or .h5 file, paths, arrays or a data set"
 
 
@@ -44,6 +47,7 @@ def as_source(
     images : ImageSource, path-like, sequence of path-like, ndarray, sequence of ndarray, or data set
         A folder, a CSV manifest, a ``.npy``, ``.npz`` or ``.h5`` file of images, one image file, a
         list of image files, images as arrays, a ``tf.data.Dataset`` or a ``keras.utils.PyDataset``.
+        Folders, manifests and image files may also be addresses, such as ``s3://bucket/photos``.
     labels : array-like of shape (n_samples,), optional
         For kinds that carry no labels of their own, or in place of those they carry.
     **options
@@ -106,8 +110,8 @@ def _kind_of(images: Any) -> tuple[Callable[..., ImageSource], Any]:
     """The class that serves, and what to pass to it."""
     if isinstance(images, ImageSource):
         return as_it_is, images
-    if isinstance(images, str | os.PathLike):
-        return _kind_of_path(Path(images))
+    if isinstance(images, str | os.PathLike | RemotePath):
+        return _kind_of_path(location(images, SourceError))
     if is_dataset(images):
         return DatasetSource, images
     if isinstance(images, np.ndarray) and images.dtype.kind not in "UO":
@@ -132,8 +136,10 @@ def described(samples: Any) -> str:
     return f"an empty {kind}" if isinstance(samples, Sized) and not len(samples) else f"a {kind}"
 
 
-def _kind_of_path(path: Path) -> tuple[Callable[..., ImageSource], Any]:
+def _kind_of_path(path: AnyPath) -> tuple[Callable[..., ImageSource], Any]:
     suffix = path.suffix.lower()
+    if isinstance(path, RemotePath):
+        return _kind_of_address(path, suffix)
     if path_kind(path) == "folder":
         return FolderSource, path
     check_is_file(path, _EXPECTED)
@@ -146,6 +152,16 @@ def _kind_of_path(path: Path) -> tuple[Callable[..., ImageSource], Any]:
     if suffix in IMAGE_SUFFIXES:
         return PathSource, [path]
     raise SourceError(explain(f"the file {path}", _EXPECTED, "pass one of these"))
+
+
+def _kind_of_address(path: RemotePath, suffix: str) -> tuple[Callable[..., ImageSource], Any]:
+    """By its name alone: what it leads to is looked at when it is listed or fetched."""
+    if suffix in _ARRAY_SUFFIXES:
+        expected = "a folder, a .csv file or image files behind an address"
+        raise SourceError(explain(f"the address {path}", expected, "copy the file here, and pass its path"))
+    if suffix == ".csv":
+        return ManifestSource, path
+    return (PathSource, [str(path)]) if suffix in IMAGE_SUFFIXES else (FolderSource, path)
 
 
 def check_is_file(path: Path, expected: str) -> None:

@@ -160,3 +160,14 @@ def test_a_full_disk_is_one_clear_error_and_is_resumed_from(folder, expected, tm
     assert n_committed(store) == N_IMAGES
     assert Extraction(folder, store, out).finish() == 0
     assert sha256(out) == expected
+
+
+@pytest.mark.faults
+def test_a_kill_loses_nothing_of_a_store_in_object_storage(folder, expected, tmp_path, s3):
+    out = tmp_path / "f.h5"
+    extraction = Extraction(folder, s3, out)
+    n_batches = extraction.kill_after_batches(4, 0.02)
+    before = n_committed(s3)
+    assert 4 * n_batches <= before < N_IMAGES
+    assert Extraction(folder, s3, out).finish() <= N_IMAGES - before
+    assert sha256(out) == expected
