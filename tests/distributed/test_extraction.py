@@ -1,8 +1,11 @@
 """On a cluster as here: the same bytes, every sample accounted for, and nothing lost with a process."""
 
 import hashlib
+import json
 import os
 import signal
+import subprocess
+import sys
 import warnings
 
 import numpy as np
@@ -193,3 +196,26 @@ def test_a_store_of_small_shards_is_the_same(tmp_path, extractor, cluster):
         warnings.simplefilter("error")
         assert not any(check.damaged for check in FeatureStore(tmp_path / "s").verify())
     assert features.report.stages["write"] > 0
+
+
+class TestCommand:
+    def test_it_writes_the_file_of_a_local_run(self, class_folder, tmp_path):
+        def run(name, *options):
+            out = tmp_path / f"{name}.h5"
+            words = ["extract", str(class_folder), "--out", str(out), "--store", str(tmp_path / name)]
+            words += ["--backbone", "MobileNetV2", "--weights", "none", "--input-size", "32"]
+            done = subprocess.run(
+                [sys.executable, "-m", "featx", *words, *options, "--json"],
+                capture_output=True,
+                text=True,
+                check=True,
+                timeout=200,
+            )
+            return json.loads(done.stdout), hashlib.sha256(out.read_bytes()).hexdigest(), done.stderr
+
+        _, here, _ = run("here")
+        told, there, noise = run("there", "--ray", "--actors", "2")
+        assert there == here
+        assert told["engine"]["n_actors"] == 2
+        assert (told["n_computed"], told["n_failed"]) == (12, 0)
+        assert "ray" not in noise.lower()
