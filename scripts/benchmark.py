@@ -12,6 +12,7 @@
     .venv/bin/python scripts/benchmark.py search                   # GridSearchCV beside the head search
     .venv/bin/python scripts/benchmark.py search-memory            # a linear search of 1,000,000 rows
     .venv/bin/python scripts/benchmark.py scale --rows 10000000    # the store and a file of made-up rows
+    .venv/bin/python scripts/benchmark.py ray --images 4000        # here, and on a Ray cluster of this machine
     .venv/bin/python scripts/benchmark.py audit                    # an audit of 50,000 rows
     .venv/bin/python scripts/benchmark.py rank a.h5 b.h5 ...       # the rank of features beside a search's
     .venv/bin/python scripts/benchmark.py finetune                 # ELPV: frozen, tuned, from a random head
@@ -46,6 +47,7 @@ from benchmark_features import (
     benchmark_views,
     precision_panels,
 )
+from benchmark_ray import benchmark_ray
 from benchmark_report import benchmark_report
 from benchmark_scale import benchmark_scale
 from benchmark_search import benchmark_rank, benchmark_search, benchmark_search_memory
@@ -217,6 +219,7 @@ MEASURES: dict[str, Callable[[argparse.Namespace], list[dict[str, Any]]]] = {
     "search": lambda options: benchmark_search(run, *solar_features(), options.rounds),
     "search-memory": lambda options: benchmark_search_memory(run, options.rows),
     "scale": lambda options: benchmark_scale(options.rows, options.features),
+    "ray": lambda options: benchmark_ray(options.images),
     "audit": lambda options: benchmark_audit(run, min(options.rows, 50_000)),
     "rank": lambda options: benchmark_rank(options.files),
     "finetune": lambda options: benchmark_finetune(options.seeds, options.epochs),
