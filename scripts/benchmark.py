@@ -12,7 +12,7 @@
     .venv/bin/python scripts/benchmark.py search                   # GridSearchCV beside the head search
     .venv/bin/python scripts/benchmark.py search-memory            # a linear search of 1,000,000 rows
     .venv/bin/python scripts/benchmark.py scale --rows 10000000    # the store and a file of made-up rows
-    .venv/bin/python scripts/benchmark.py ray --images 4000        # here, and on a Ray cluster of this machine
+    .venv/bin/python scripts/benchmark.py ray --images 4000        # here, and on Ray on this machine
     .venv/bin/python scripts/benchmark.py audit                    # an audit of 50,000 rows
     .venv/bin/python scripts/benchmark.py rank a.h5 b.h5 ...       # the rank of features beside a search's
     .venv/bin/python scripts/benchmark.py finetune                 # ELPV: frozen, tuned, from a random head

@@ -1,4 +1,4 @@
-"""What a cluster costs where one machine would do: the same folder, here and on a Ray cluster of this machine.
+"""What a cluster costs where one machine would do: a folder, here and on a Ray cluster of this machine.
 
 Part of scripts/benchmark.py. Every run is the command in a process of its own, with a store of its own. Two
 sizes of one folder tell what starting takes from what an image takes. All share the same processors, so

@@ -45,8 +45,10 @@ class RayCluster(Execution):
         Processes that hold the backbone. By default one for each GPU of the cluster, or where there is none,
         one for each machine. More than fit wait until Ray has started more machines.
     cpus_an_actor : int, optional
-        Processors that each of those is counted for; by default 1 beside a GPU, and half of a machine's
-        otherwise. What is left decodes.
+        Processors that each of those is counted for; by default 1 beside a GPU, half of a machine's
+        otherwise, and in any case so few that one is left. What is left decodes.
+    gpus_an_actor : int, optional
+        By default 1 where the cluster has any, and 0 otherwise; say it where GPUs come as they are asked for.
 
     Examples
     --------
@@ -55,7 +57,12 @@ class RayCluster(Execution):
     """
 
     def __init__(
-        self, address: str = LOCAL, *, n_actors: int | None = None, cpus_an_actor: int | None = None
+        self,
+        address: str = LOCAL,
+        *,
+        n_actors: int | None = None,
+        cpus_an_actor: int | None = None,
+        gpus_an_actor: int | None = None,
     ) -> None:
         check_address(address)
         for name, value in (("n_actors", n_actors), ("cpus_an_actor", cpus_an_actor)):
@@ -64,6 +71,7 @@ class RayCluster(Execution):
         self.address = address
         self.n_actors = n_actors
         self.cpus_an_actor = cpus_an_actor
+        self.gpus_an_actor = gpus_an_actor
         self._open: list[ExitStack] = []
         self._ray: Any = None
 
@@ -106,18 +114,48 @@ class RayCluster(Execution):
         n_gpus, n_cpus = int(resources.get("GPU", 0)), int(resources.get("CPU", 0))
         n_machines = max(1, sum(node["Alive"] for node in ray.nodes()))
         n_actors = self.n_actors or n_gpus or n_machines
-        is_plain = not n_gpus and self.address != LOCAL
-        cpus = self.cpus_an_actor or (max(1, n_cpus // n_machines // 2) if is_plain else 1)
-        if n_actors * cpus >= n_cpus and n_actors <= n_machines:
-            received = f"{n_actors} actors of {cpus} processors on a cluster of {n_cpus}"
-            remedy = "pass fewer actors, or a smaller cpus_an_actor"
-            raise ClusterError(explain(received, "a processor left to decode", remedy))
+        a_machine = 1 if n_gpus or self.address == LOCAL else max(1, n_cpus // n_machines // 2)
+        gpus = (1 if n_gpus else 0) if self.gpus_an_actor is None else self.gpus_an_actor
         remote = ray.remote(
-            num_cpus=cpus,
-            num_gpus=1 if n_gpus else 0,
+            num_cpus=cpus_of_actor(self.cpus_an_actor, a_machine, n_actors, n_cpus),
+            num_gpus=gpus,
             max_restarts=-1,
             max_task_retries=_MAX_RETRIES,
             # A shard is committed while the next is computed.
             concurrency_groups={"compute": 1, "commit": 1},
         )(Backbone)
         return [remote.remote(job) for _ in range(n_actors)]
+
+
+def cpus_of_actor(wanted: int | None, at_best: int, n_actors: int, n_cpus: int) -> float:
+    """Processors that each actor is counted for, so that one is left to decode and none waits for ever.
+
+    Parameters
+    ----------
+    wanted : int or None
+        As the user has it.
+    at_best : int
+        Without the user's word, where there is room.
+    n_actors, n_cpus : int
+
+    Raises
+    ------
+    ClusterError
+        When what is wanted leaves none.
+
+    Examples
+    --------
+    >>> cpus_of_actor(None, 8, n_actors=2, n_cpus=32), cpus_of_actor(None, 8, n_actors=4, n_cpus=16)
+    (8, 3)
+    >>> cpus_of_actor(None, 1, n_actors=8, n_cpus=5)
+    0.5
+    """
+    if wanted is None:
+        share = (n_cpus - 1) / n_actors
+        # Ray counts whole processors, or parts of one.
+        return min(at_best, int(share)) if share >= 1 else max(0.0, share)
+    if n_actors * wanted >= n_cpus:
+        received = f"{n_actors} actors of {wanted} processors on a cluster of {n_cpus}"
+        remedy = "pass fewer actors, or a smaller cpus_an_actor"
+        raise ClusterError(explain(received, "a processor left to decode", remedy))
+    return wanted

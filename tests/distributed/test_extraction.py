@@ -23,12 +23,11 @@ from featx import (
     StoreError,
     extract,
 )
+from featx.distributed.extraction import cpus_of_actor
 from featx.features.preparation import ImagePreparation
 from featx.features.recipe import ExtractionRecipe
 from featx.images import isolation
 from tests.conftest import make_images, write_class_folder
-
-pytestmark = pytest.mark.ray
 
 
 def digest(features, path):
@@ -45,6 +44,18 @@ def same_file(images, extractor, cluster, tmp_path, **options):
     return here, there
 
 
+@pytest.mark.parametrize("n_actors", [1, 2, 7, 100])
+@pytest.mark.parametrize("n_cpus", [1, 2, 5, 64])
+@pytest.mark.parametrize("at_best", [1, 8])
+def test_one_processor_is_always_left_to_decode(n_actors, n_cpus, at_best):
+    cpus = cpus_of_actor(None, at_best, n_actors, n_cpus)
+    assert 0 <= cpus <= at_best
+    assert n_actors * cpus <= n_cpus - 1 + 1e-9
+    # As Ray counts.
+    assert cpus < 1 or cpus == int(cpus)
+
+
+@pytest.mark.ray
 class TestSameBytes:
     def test_of_a_folder(self, tmp_path, extractor, cluster):
         folder = write_class_folder(tmp_path / "images", n_images=150)
@@ -87,6 +98,7 @@ class TestSameBytes:
         np.testing.assert_array_equal(here.X, there.X)
 
 
+@pytest.mark.ray
 class TestStore:
     def test_a_second_run_computes_nothing_wherever_it_is(self, tmp_path, extractor, cluster, class_folder):
         first = extract(class_folder, extractor, store=tmp_path / "s", cluster=cluster)
@@ -123,6 +135,7 @@ class TestStore:
             extract(images, extractor, store=tmp_path / "s", cluster=cluster)
 
 
+@pytest.mark.ray
 class TestFailures:
     def test_an_image_that_fails_stops_the_run(self, tmp_path, extractor, cluster, class_folder):
         (class_folder / "dark" / "00 none.jpg").write_bytes(b"no image")
@@ -171,6 +184,7 @@ class FragilePreparation(ImagePreparation):
         return super().load(content, sample_id, digest, views, notes)
 
 
+@pytest.mark.ray
 def test_an_image_that_kills_its_decoder_costs_no_other(tmp_path, extractor, cluster, monkeypatch):
     folder = write_class_folder(tmp_path / "images", n_images=100)
     poisoned = sorted(folder.rglob("*.jpg"))[7]
@@ -187,6 +201,7 @@ def test_an_image_that_kills_its_decoder_costs_no_other(tmp_path, extractor, clu
     np.testing.assert_array_equal(found.X, without.X[kept])
 
 
+@pytest.mark.ray
 def test_a_store_of_small_shards_is_the_same(tmp_path, extractor, cluster):
     folder = write_class_folder(tmp_path / "images", n_images=150)
     features = extract(folder, extractor, store=tmp_path / "s", cluster=cluster)
@@ -198,6 +213,7 @@ def test_a_store_of_small_shards_is_the_same(tmp_path, extractor, cluster):
     assert features.report.stages["write"] > 0
 
 
+@pytest.mark.ray
 class TestCommand:
     def test_it_writes_the_file_of_a_local_run(self, class_folder, tmp_path):
         def run(name, *options):
