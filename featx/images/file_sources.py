@@ -99,13 +99,8 @@ class PathSource(ImageSource):
                 for sample_id in self.sample_ids[start:stop]
             ]
         folders = _RealFolders(None if root is None or self.follow_links else os.path.realpath(root))
-        # It may be fetched by a process that works elsewhere.
-        here = os.getcwd()  # noqa: PTH109 - speed, here and below
         return [
-            RawImage(
-                sample_id,
-                partial(_fetch_file, folders, os.path.join(here, self._path(sample_id)), sample_id),  # noqa: PTH118
-            )
+            RawImage(sample_id, partial(_fetch_file, folders, self._path(sample_id), sample_id))
             for sample_id in self.sample_ids[start:stop]
         ]
 
@@ -230,10 +225,13 @@ class _RealFolders:
 
     def __init__(self, fence: str | None) -> None:
         self._fence = fence
+        # It may be read by a process that works elsewhere.
+        self._here = os.fspath(Path.cwd())
         self._real: dict[str, str] = {}
 
     def read(self, path: str) -> bytes:
         """The bytes of a file; a link is followed as far as the fence."""
+        path = os.path.join(self._here, path)  # noqa: PTH118 - speed
         folder, name = os.path.split(path)
         if name in ("", ".", ".."):
             return read_regular_file(self._inside(path), MAX_FILE_BYTES)

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -235,3 +236,15 @@ class TestCommand:
         assert told["engine"]["n_actors"] == 2
         assert (told["n_computed"], told["n_failed"]) == (12, 0)
         assert "ray" not in noise.lower()
+
+
+@pytest.mark.ray
+def test_the_readme_is_right(tmp_path, cluster, monkeypatch):
+    section = (Path(__file__).parents[2] / "README.md").read_text().partition("## On a cluster")[2]
+    example = section.partition("```text\nimport featx")[2].partition("```")[0]
+    write_class_folder(tmp_path / "photos", n_images=4)
+    monkeypatch.chdir(tmp_path)
+    here = example.replace("HOST:6379", cluster.address).replace("/shared/cache", "cache")
+    namespace = {}
+    exec(compile("import featx" + here, "README.md", "exec"), namespace)
+    assert len(namespace["features"]) == 4

@@ -29,7 +29,7 @@ import numpy as np
 
 import featx
 import featx.features.engine_choice
-import featx.features.extraction
+import featx.features.execution
 import featx.features.feature_set
 import featx.features.shards
 from featx.features import engine_decisions
@@ -48,6 +48,13 @@ def tell(**what):
     line = json.dumps(what).encode() + b"\n"
     os.write(tell.descriptor, line)
     SHIM.shim_note(line)
+
+
+def replace(module, name, value):
+    """Put something else into a module; a name that moved must not go unseen."""
+    if not hasattr(module, name):
+        sys.exit(f"{module.__name__} has no {name} any more")
+    setattr(module, name, value)
 
 
 SHIM = ctypes.CDLL(None)
@@ -88,9 +95,9 @@ def extract(images, store, out, seconds_a_batch=0.0, order=None, seed=0):
     engine = slowed_engine(seconds_a_batch, seed)
     if order is not None:
         # As if there were more rows than the memory is meant for: they are put in order on the disk.
-        featx.features.shards._KEPT_BYTES = featx.features.shards._MAX_SWITCHES = 0
-        featx.features.shards._CACHED_SHARDS = 1
-    featx.features.extraction.choose_engine = lambda _request, _inputs: engine
+        for name, value in (("_KEPT_BYTES", 0), ("_MAX_SWITCHES", 0), ("_CACHED_SHARDS", 1)):
+            replace(featx.features.shards, name, value)
+    replace(featx.features.execution, "choose_engine", lambda _request, _inputs: engine)
     source = featx.as_source(images)
     if order is not None:
         source = source.select(order)
@@ -193,8 +200,8 @@ def take_wrong_writer(name):
         yield file
         WRITERS[name](path, file.getvalue())
 
-    featx.features.shards.atomic_write = WRITERS[name]
-    featx.features.feature_set.atomic_writer = writer
+    replace(featx.features.shards, "atomic_write", WRITERS[name])
+    replace(featx.features.feature_set, "atomic_writer", writer)
 
 
 # -------------------------------------------------------------------------------------- children
@@ -309,7 +316,7 @@ def main(folder):
         failure = run([{"job": "prepare", "arguments": {"folder": folder}, "kill_after_s": 300}])[0]["error"]
         if failure:
             sys.exit(f"cannot prepare: {failure}")
-    featx.features.shards._MAX_SHARD_ROWS = ROWS_PER_SHARD
+    replace(featx.features.shards, "_MAX_SHARD_ROWS", ROWS_PER_SHARD)
     tell_of_commits()
     # The decision was made for all processors; the session is started on one, because then it starts no
     # threads: no fork would take them along.
