@@ -81,7 +81,7 @@ Ray = Annotated[
     typer.Option(
         "--ray",
         metavar="[ADDRESS]",
-        help="Work on a Ray cluster: alone one that is started here; or auto, HOST:PORT, ray://HOST:PORT.",
+        help="Work on a Ray cluster: alone one that is started here; or auto, or HOST:PORT.",
     ),
 ]
 Actors = Annotated[

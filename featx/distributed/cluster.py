@@ -7,6 +7,7 @@ import re
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from featx.checks import explain, require
@@ -16,7 +17,7 @@ from featx.errors import ClusterError, FeatxError
 LOCAL = "local"
 
 _ANSWER_WITHIN_S = 5.0
-_ADDRESS = re.compile(r"local|auto|(ray://)?[\w.\-\[\]:]+:\d+")
+_ADDRESS = re.compile(r"local|auto|[\w.\-\[\]:]+:\d+")
 
 # Ray asks for the environment before it reads its options.
 _ENVIRONMENT = {
@@ -38,11 +39,12 @@ def check_address(address: str) -> None:
     --------
     >>> check_address("photos")
     Traceback (most recent call last):
-    featx.errors.ClusterError: received the address 'photos'; expected local, auto, HOST:PORT or ...
+    featx.errors.ClusterError: received the address 'photos'; expected local, auto or HOST:PORT; ...
     """
     if _ADDRESS.fullmatch(address) is None:
-        expected = "local, auto, HOST:PORT or ray://HOST:PORT"
-        raise ClusterError(explain(f"the address {address!r}", expected, "pass one of them, or nothing"))
+        expected = "local, auto or HOST:PORT"
+        remedy = "pass one of them, on a machine of the cluster, or nothing"
+        raise ClusterError(explain(f"the address {address!r}", expected, remedy))
 
 
 @contextmanager
@@ -53,8 +55,8 @@ def connected(address: str = LOCAL, *, n_cpus: int | None = None) -> Iterator[An
     ----------
     address : str, default="local"
         "local" starts a cluster of this machine and stops it at the end; "auto" joins the one that runs
-        here; ``HOST:PORT`` or ``ray://HOST:PORT`` joins another. A process that is connected already, by
-        ``ray.init`` of its own, stays with that.
+        here; ``HOST:PORT`` joins another, of which this machine has to be one. A process that is connected
+        already, by ``ray.init`` of its own, stays with that.
     n_cpus : int, optional
         Processors that a cluster started here counts; by default those that there are.
 
@@ -73,6 +75,9 @@ def connected(address: str = LOCAL, *, n_cpus: int | None = None) -> Iterator[An
     check_address(address)
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
+    if address != LOCAL and _has_token():
+        # Clusters ask for it by default, and Ray shows it to one by its address only if it is told to.
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
     ray = require("ray", "ray")
     if ray.is_initialized():
         yield ray
@@ -88,23 +93,35 @@ def connected(address: str = LOCAL, *, n_cpus: int | None = None) -> Iterator[An
         ray.shutdown()
 
 
+def _has_token() -> bool:
+    path = os.environ.get("RAY_AUTH_TOKEN_PATH", "~/.ray/auth_token")
+    return "RAY_AUTH_TOKEN" in os.environ or Path(path).expanduser().exists()
+
+
 def _check_answers(address: str) -> None:
     """Ray itself waits for a minute, and then ends the process."""
     if address in (LOCAL, "auto"):
         return
-    host, _, port = address.removeprefix("ray://").rpartition(":")
+    host, _, port = address.rpartition(":")
     try:
         socket.create_connection((host.strip("[]"), int(port)), _ANSWER_WITHIN_S).close()
     except (OSError, OverflowError) as error:
         raise _no_answer(address, error) from error
 
 
-def _no_answer(address: str, error: Exception) -> ClusterError:
-    received = f"the address {address!r}, at which no Ray cluster answers ({_first_line(error)})"
-    return ClusterError(explain(received, "one that runs", "check it, or start one there: ray start --head"))
+def _no_answer(address: str, error: BaseException) -> ClusterError:
+    causes = [error]
+    while causes[-1].__cause__ is not None:
+        causes.append(causes[-1].__cause__)
+    why = "; ".join(dict.fromkeys(map(_first_line, causes)))
+    remedy = "check it, or start one there: ray start --head"
+    if any("AuthToken" in str(cause) for cause in causes):
+        why, remedy = "it asks for a token", "copy that of its first machine, ~/.ray/auth_token"
+    received = f"the address {address!r}, at which no Ray cluster answers ({why})"
+    return ClusterError(explain(received, "one that runs and takes this process", remedy))
 
 
-def _first_line(error: Exception) -> str:
+def _first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
 
 
@@ -123,13 +140,17 @@ def fetched(ray: Any, reference: Any) -> Any:
     except ray.exceptions.RayTaskError as error:
         if isinstance(error.cause, FeatxError):
             raise error.cause from None
+        if isinstance(error.cause, ImportError):
+            received = f"a machine of the cluster on which {error.cause}"
+            raise ClusterError(explain(received, "featx there, as here", "install it there")) from error
         raise
     except ray.exceptions.RayActorError as error:
         raise died("a process that holds the backbone", error) from error
 
 
 def died(what: str, error: Exception) -> ClusterError:
-    """What is said of a process that died over and over again."""
-    received = f"{what}, which died again and again over the same samples ({type(error).__name__})"
+    """What is said of a process that died over and over again, or could not even start."""
+    lines = [line for line in str(error).splitlines() if line.strip()] or [""]
+    received = f"{what}, which died more often than it is started again ({type(error).__name__}: {lines[-1]})"
     remedy = "see Ray's logs; for want of memory, pass a smaller batch_size; what is computed is kept"
     return ClusterError(explain(received, "one that lives", remedy))

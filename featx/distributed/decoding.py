@@ -64,12 +64,17 @@ class Decoding:
     def samples(self) -> Generator[Sample]:
         """Every sample in order."""
         tasks: deque[_Task] = deque()
-        for start in range(0, len(self._source), _SAMPLES_A_TASK):
-            tasks.append(self._begun(self._source.read(start, start + _SAMPLES_A_TASK)))
-            if len(tasks) >= self._n_ahead():
+        try:
+            for start in range(0, len(self._source), _SAMPLES_A_TASK):
+                tasks.append(self._begun(self._source.read(start, start + _SAMPLES_A_TASK)))
+                if len(tasks) >= self._n_ahead():
+                    yield from self._finished(tasks.popleft())
+            while tasks:
                 yield from self._finished(tasks.popleft())
-        while tasks:
-            yield from self._finished(tasks.popleft())
+        finally:
+            # An error or Ctrl-C must not leave a shared cluster at work on what nobody will see.
+            for task in tasks:
+                self._ray.cancel(task.told)
 
     def _n_ahead(self) -> int:
         """Asked each time: a cluster may grow."""
@@ -102,4 +107,5 @@ class Decoding:
 
 
 def _ways_to_go(exceptions: Any) -> tuple[type[Exception], ...]:
-    return exceptions.WorkerCrashedError, exceptions.OutOfMemoryError, exceptions.ObjectLostError
+    names = ("WorkerCrashedError", "OutOfMemoryError", "ObjectLostError", "NodeDiedError")
+    return tuple(getattr(exceptions, name) for name in names)

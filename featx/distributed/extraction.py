@@ -5,6 +5,10 @@ source's order, and makes the same batches of the same rows, which is why the fe
 bit. Pixels never come here: a task gives what became of its samples and the pixels as two objects, and an
 actor is sent references to the second. Actors commit their shards to the store themselves and tell which.
 
+Rejected: Ray Data, whose batches are made of what arrives. The last bits of a row can depend on its place in
+its batch (1e-7 where a network averages over an image), so that no two runs would give the same file; and
+blocks can be handed on by reference only through its internals.
+
 How much is under way is bounded at both ends (tasks by the processors of the cluster, groups of rows by its
 actors), so that neither side runs away from the other. A process that dies is Ray's to restart; decoding
 that kills its process is done again in child processes, in which it costs the one image.
@@ -28,6 +32,7 @@ from featx.features.backbones import is_registered
 from featx.features.engines import available_cpus
 from featx.features.execution import Execution, Work
 from featx.features.pipeline import Sample
+from featx.files import local_cache_root
 
 # A process that dies is started again, and what it had is given to it again; but not for ever, where it is
 # these rows that it dies of.
@@ -40,7 +45,7 @@ class RayCluster(Execution):
     Parameters
     ----------
     address : str, default="local"
-        As for `featx.distributed.cluster.connected`: "local", "auto", ``HOST:PORT``, ``ray://HOST:PORT``.
+        As for `featx.distributed.cluster.connected`: "local", "auto" or ``HOST:PORT``.
     n_actors : int, optional
         Processes that hold the backbone. By default one for each GPU of the cluster, or where there is none,
         one for each machine. More than fit wait until Ray has started more machines.
@@ -68,6 +73,8 @@ class RayCluster(Execution):
         for name, value in (("n_actors", n_actors), ("cpus_an_actor", cpus_an_actor)):
             if value is not None:
                 check_positive(name, value, ClusterError)
+        if gpus_an_actor:
+            check_positive("gpus_an_actor", gpus_an_actor, ClusterError)
         self.address = address
         self.n_actors = n_actors
         self.cpus_an_actor = cpus_an_actor
@@ -106,7 +113,12 @@ class RayCluster(Execution):
         if isinstance(directory, Path):
             # Whoever works elsewhere finds nothing from where this process stands.
             directory = directory.absolute()
-        return Job(parameters, recipe.spec_, recipe.preparation, directory, len(work.source))
+        # Another backend gives other bits, and weights are converted once for all who share the folder.
+        environment = {"FEATX_CACHE": os.fspath(local_cache_root().absolute())}
+        if "KERAS_BACKEND" in os.environ:
+            environment["KERAS_BACKEND"] = os.environ["KERAS_BACKEND"]
+        n_samples = len(work.source)
+        return Job(parameters, recipe.spec_, recipe.preparation, directory, n_samples, environment)
 
     def _actors(self, job: Job) -> list[Any]:
         ray = self._ray

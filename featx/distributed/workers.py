@@ -8,6 +8,7 @@ computes them in the order it is told, commits them to the store itself, and tel
 from __future__ import annotations
 
 import functools
+import os
 import platform
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -23,7 +24,7 @@ from featx.errors import ClusterError, StoreMismatchError
 from featx.features.batching import batches_of
 from featx.features.engine_choice import choose_engine
 from featx.features.engine_decisions import EngineRequest
-from featx.features.engines import Engine, Settings
+from featx.features.engines import Engine
 from featx.features.fingerprint import ExtractionSpec
 from featx.features.pipeline import Sample, load_samples
 from featx.features.preparation import Preparation, isolated
@@ -49,6 +50,8 @@ class Job:
     directory : Path or RemotePath
         The extraction's folder in the store.
     n_samples : int
+    environment : dict of str to str
+        Variables that machines which do not set them take over.
     version : str
         Of featx.
     """
@@ -58,16 +61,19 @@ class Job:
     preparation: Preparation
     directory: AnyPath
     n_samples: int
+    environment: dict[str, str]
     version: str = __version__
 
     def check_machine(self) -> None:
-        """Refuse a machine with another featx, or another decoder.
+        """Refuse a machine with another featx, or another decoder; give it what it needs to know beforehand.
 
         Raises
         ------
         ClusterError
         StoreMismatchError
         """
+        for name, value in self.environment.items():
+            os.environ.setdefault(name, value)
         if self.version != __version__:
             received = f"featx {__version__} on {platform.node()}"
             raise ClusterError(explain(received, f"featx {self.version}, as here", "install that there"))
@@ -163,14 +169,12 @@ class Settled:
     ----------
     engine : str
     batch_size : int
-    precision : str
     described : dict
         For the report.
     """
 
     engine: str
     batch_size: int
-    precision: str
     described: dict[str, Any]
 
 
@@ -218,6 +222,9 @@ class Backbone:
             raise StoreMismatchError(message, differences)
         return recipe
 
+    def ready(self) -> None:
+        """Answer: a machine has been found for it."""
+
     def start(self, picks: Sequence[Pick], *blocks: np.ndarray) -> Settled:
         """Choose the engine by the first rows.
 
@@ -227,8 +234,7 @@ class Backbone:
         *blocks : ndarray of shape (n_inputs, ...)
         """
         engine = self._engine(None, _gathered(picks, blocks))
-        settings: Settings = engine.settings
-        return Settled(engine.name, engine.batch_size, settings.precision, engine.described())
+        return Settled(engine.name, engine.batch_size, engine.described())
 
     def compute(
         self, settled: Settled, picks: Sequence[Pick], *blocks: np.ndarray
@@ -246,8 +252,8 @@ class Backbone:
         told : Told
         features : ndarray of shape (n_rows, n_features), float32
         """
-        started = perf_counter()
         engine = self._engine(settled, _gathered(picks[: settled.batch_size], blocks))
+        started = perf_counter()
         features = np.empty((len(picks), self.job.spec.n_features), np.float32)
         under_way: deque[tuple[slice, Any]] = deque()
         for start in range(0, len(picks), engine.batch_size):

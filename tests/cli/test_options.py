@@ -44,7 +44,7 @@ def test_kinds_of_views_without_a_number_are_refused():
         ("a.h5 --ray", "a.h5 local False"),
         ("a.h5 --ray auto", "a.h5 auto False"),
         ("a.h5 --ray 127.0.0.1:6379", "a.h5 127.0.0.1:6379 False"),
-        ("a.h5 --ray=ray://head:10001", "a.h5 ray://head:10001 False"),
+        ("a.h5 --ray=head:6379", "a.h5 head:6379 False"),
         ("--ray --deep a.h5", "a.h5 local True"),
         ("--ray a.h5 --deep", "a.h5 local True"),
         ("--deep -- --ray", "--ray None True"),
