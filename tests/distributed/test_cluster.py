@@ -45,7 +45,7 @@ def test_an_address_where_nothing_answers():
 
 @pytest.fixture(scope="module")
 def started(tmp_path_factory):
-    """The address of a cluster that somebody else started, who works elsewhere and has another environment."""
+    """The address of a cluster with one GPU, as it was told, that somebody started elsewhere."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -85,7 +85,9 @@ def test_a_cluster_that_somebody_else_started(started, how, tmp_path, monkeypatc
     monkeypatch.chdir(tmp_path)
     # In a process of its own: one process, one cluster at a time.
     words = ["extract", "images", "--store", "store", "--out", "f.h5", "--backbone", "MobileNetV2"]
-    words += ["--weights", "none", "--input-size", "32", "--ray", address if how == "address" else "auto"]
+    # Of two actors one finds no GPU, and the other does all the work.
+    where = [address, "--actors", "2"] if how == "address" else ["auto"]
+    words += ["--weights", "none", "--input-size", "32", "--ray", *where]
     done = subprocess.run(
         [sys.executable, "-m", "featx", *words, "--json"],
         capture_output=True,

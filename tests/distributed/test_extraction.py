@@ -36,6 +36,15 @@ def digest(features, path):
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
+def overflowing():
+    """A model whose features of a black image are not finite."""
+    import keras
+
+    inputs = keras.Input((16, 16, 3))
+    mean = keras.layers.GlobalAveragePooling2D()(inputs)
+    return keras.Model(inputs, keras.ops.reciprocal(keras.layers.Rescaling(1e-30)(mean)))
+
+
 def same_file(images, extractor, cluster, tmp_path, **options):
     """The two feature sets of a run here and one on the cluster, whose files are equal byte for byte."""
     here = extract(images, extractor, store=tmp_path / "here", **options)
@@ -151,19 +160,23 @@ class TestFailures:
             extract(class_folder, extractor, **options)
 
     def test_rows_that_are_not_finite_are_refused_alone(self, tmp_path, cluster):
-        import keras
-
         pixels = make_images(30)
         pixels[[3, 17]] = 0
-        inputs = keras.Input((16, 16, 3))
-        total = keras.layers.GlobalAveragePooling2D()(inputs)
-        model = keras.Model(inputs, keras.layers.Rescaling(1e-30)(total))
-        overflowing = keras.Model(inputs, keras.ops.reciprocal(model(inputs)))
-        extractor = FeatureExtractor(overflowing, preprocessing="none", batch_size=4)
+        extractor = FeatureExtractor(overflowing(), preprocessing="none", batch_size=4)
         here = extract(pixels, extractor, store=tmp_path / "here", on_error="skip")
         there = extract(pixels, extractor, store=tmp_path / "there", on_error="skip", cluster=cluster)
         assert [each.index for each in there.failures] == [each.index for each in here.failures] == [3, 17]
         np.testing.assert_array_equal(there.X, here.X)
+
+    def test_a_row_that_is_not_finite_costs_none_before_it(self, tmp_path, cluster):
+        pixels = make_images(30)
+        pixels[17] = 0
+        extractor = FeatureExtractor(overflowing(), preprocessing="none", batch_size=4)
+        for place, where in (("here", None), ("there", cluster)):
+            with pytest.raises(DecodeError, match="17: its features are not finite"):
+                extract(pixels, extractor, store=tmp_path / place, cluster=where)
+            (entry,) = FeatureStore(tmp_path / place).entries()
+            assert entry.n_samples == 16
 
     @pytest.mark.usefixtures("cluster")
     def test_too_many_actors_for_a_cluster_are_refused(self, tmp_path, extractor, images):
