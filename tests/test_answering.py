@@ -77,3 +77,47 @@ def test_only_a_head_for_which_it_pays_goes_to_the_cluster(X, monkeypatch, block
     labels, _ = joined(answers_on(features_of(X), head, cluster="host:1"))
     assert labels.tolist() == head.predict(X).tolist()
     assert sent == ["host:1"] * goes
+
+
+class Slow(LogisticRegression):
+    """A second for each block but the first ones, which take no time."""
+
+    def predict(self, X):
+        self.n_blocks = getattr(self, "n_blocks", 0) + 1
+        self.clock.now += self.n_blocks > self.n_quick
+        return super().predict(X)
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.mark.parametrize(
+    ("n_quick", "read_s", "in_all_s", "goes"),
+    [(0, 0, 4.0, True), (0, 0, 4.1, False), (6, 10, 0, False), (1, 0, 0, False)],
+    ids=["all slow", "too few blocks", "slow to read", "slow later"],
+)
+def test_the_time_of_answers_to_the_first_block_decides(X, monkeypatch, n_quick, read_s, in_all_s, goes):
+    clock, sent = Clock(), []
+
+    def slowly_read(features):
+        for block in blocks_of(features):
+            clock.now += read_s
+            yield block
+
+    def answers_on_ray(head, blocks, *, address):
+        sent.append(address)
+        return [answering.answer(head, block) for block in blocks]
+
+    monkeypatch.setattr(answering, "perf_counter", clock)
+    monkeypatch.setattr(answering, "blocks_of", slowly_read)
+    monkeypatch.setattr("featx.distributed.prediction.answers_on_ray", answers_on_ray)
+    monkeypatch.setattr(answering, "_PAYS_FROM_S", in_all_s)
+    head = Slow().fit(X[:32], np.arange(32) % 2)
+    head.clock, head.n_quick = clock, n_quick
+    labels, _ = joined(answers_on(features_of(X), head, cluster="host:1"))
+    assert len(labels) == len(X)
+    assert sent == ["host:1"] * goes

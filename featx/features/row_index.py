@@ -4,11 +4,16 @@ A dict of hexadecimal digests takes some 200 bytes a row, which at tens of milli
 memory. Here digests are sorted bytes beside their places, found by bisection, one or many at once. What was
 put in since waits unsorted and is sorted in when somebody looks; a few rows wait in a dict, so that commits
 among look-ups do not sort everything each time.
+
+Threads may look up while another puts in. What is known is published as one tuple whose arrays never change,
+so a look-up needs no lock, unless there is something to take in first.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from threading import Lock
+from typing import NamedTuple
 
 import numpy as np
 
@@ -21,8 +26,20 @@ _MAX_RECENT = 2**17
 _BLOCK_ROWS = 2**16
 
 
+class _Known(NamedTuple):
+    digests: np.ndarray
+    places: np.ndarray
+    # Newer than the arrays, and not counted where they hold the digest too. Rows are added, never taken out.
+    recent: dict[bytes, int]
+
+    def is_sorted_in(self, key: bytes) -> bool:
+        row = self.digests.searchsorted(key)
+        # A bytes scalar of numpy has lost the zeros at its end.
+        return bool(row < len(self.digests) and self.digests[row] == key.rstrip(b"\0"))
+
+
 class RowIndex:
-    """The place of each row, by its digest.
+    """The place of each row, by its digest; for several threads at once.
 
     Examples
     --------
@@ -35,23 +52,25 @@ class RowIndex:
     """
 
     def __init__(self) -> None:
-        self._digests = np.empty(0, _DTYPE)
-        self._places = np.empty(0, np.int64)
-        # All put in the same way, and none of them in the arrays above yet.
+        # Held by whoever changes anything below.
+        self._lock = Lock()
+        self._known = _Known(np.empty(0, _DTYPE), np.empty(0, np.int64), {})
+        # All put in the same way, and none of them known yet.
         self._waiting: list[tuple[np.ndarray, int]] = []
+        # Back to 0 only when they are known: who reads 0 without the lock finds all that was put in.
         self._n_waiting = 0
         self._replaces = False
-        # Newer than the arrays, and not counted where they hold the digest too.
-        self._recent: dict[bytes, int] = {}
 
     def __len__(self) -> int:
-        self._settle()
-        return len(self._digests)
+        return len(self._settled().digests)
 
     def __contains__(self, digest: str) -> bool:
-        self._take_in()
+        if self._n_waiting:
+            with self._lock:
+                self._take_in()
         key = bytes.fromhex(digest)
-        return key in self._recent or self._is_sorted_in(key)
+        known = self._known
+        return key in known.recent or known.is_sorted_in(key)
 
     def put(self, digests: Sequence[str], first_place: int, *, replace: bool) -> None:
         """Note rows that lie side by side.
@@ -65,12 +84,15 @@ class RowIndex:
         replace : bool
             Whether they take the place of rows of the same digests, or give way to them.
         """
-        if replace != self._replaces:
-            self._settle()
-            self._replaces = replace
         keys = as_keys(digests)
-        self._waiting.append((keys, first_place))
-        self._n_waiting += len(keys)
+        with self._lock:
+            # Where rows are looked up between puts, those go on while this thread sorts.
+            is_full = bool(self._known.recent) and self._n_left(len(keys)) < 0
+            if replace != self._replaces or is_full:
+                self._settle()
+                self._replaces = replace
+            self._waiting.append((keys, first_place))
+            self._n_waiting += len(keys)
 
     def places(self, digests: Sequence[str]) -> np.ndarray:
         """The places of rows, in the order asked.
@@ -88,75 +110,78 @@ class RowIndex:
         KeyError
             Of a digest that is not known.
         """
-        self._settle()
+        known = self._settled()
         places = np.empty(len(digests), np.int64)
         for start in range(0, len(digests), _BLOCK_ROWS):
             block = digests[start : start + _BLOCK_ROWS]
-            rows, is_known = _found(self._digests, as_keys(block))
+            rows, is_known = _found(known.digests, as_keys(block))
             if not is_known.all():
                 raise KeyError(block[int(np.argmin(is_known))])
-            places[start : start + len(block)] = self._places[rows]
+            places[start : start + len(block)] = known.places[rows]
         return places
 
     def digests(self) -> np.ndarray:
         """All digests' bytes, sorted, as an array of bytes of length 32; not to be written to."""
-        self._settle()
-        digests = self._digests.view()
+        digests = self._settled().digests.view()
         digests.flags.writeable = False
         return digests
 
-    def _is_sorted_in(self, key: bytes) -> bool:
-        row = self._digests.searchsorted(key)
-        # A bytes scalar of numpy has lost the zeros at its end.
-        return bool(row < len(self._digests) and self._digests[row] == key.rstrip(b"\0"))
+    def _settled(self) -> _Known:
+        with self._lock:
+            self._settle()
+            return self._known
+
+    def _n_left(self, n_more: int) -> int:
+        """How many rows the dict has room for beside what waits and some more."""
+        return _MAX_RECENT - len(self._known.recent) - self._n_waiting - n_more
 
     def _take_in(self) -> None:
         """Let rows that wait be found by one look-up: few of them in a dict, many sorted in."""
-        if not self._waiting:
-            return
-        if self._n_waiting + len(self._recent) > _MAX_RECENT:
+        if self._n_left(0) < 0:
             self._settle()
             return
+        known = self._known
         for keys, first in self._waiting:
             # Cut by hand: as scalars of numpy, digests would lose the zeros at their end.
             data = keys.tobytes()
             for row in range(len(keys)):
                 key = data[row * DIGEST_BYTES : (row + 1) * DIGEST_BYTES]
                 if self._replaces:
-                    self._recent[key] = first + row
-                elif not self._is_sorted_in(key):
-                    self._recent.setdefault(key, first + row)
+                    known.recent[key] = first + row
+                elif not known.is_sorted_in(key):
+                    known.recent.setdefault(key, first + row)
         self._waiting, self._n_waiting = [], 0
 
     def _settle(self) -> None:
         """Sort in all that is not."""
-        if self._recent:
-            keys = np.frombuffer(b"".join(self._recent), _DTYPE)
-            places = np.fromiter(self._recent.values(), np.int64, len(self._recent))
-            self._recent = {}
+        if recent := self._known.recent:
+            keys = np.frombuffer(b"".join(recent), _DTYPE)
+            places = np.fromiter(recent.values(), np.int64, len(recent))
             # What gives way was left out when it was taken in.
-            self._sort_in(keys, places, replace=True)
+            self._known = _sorted_in(self._known, keys, places, replace=True)
         if self._waiting:
-            waiting, self._waiting, self._n_waiting = self._waiting, [], 0
-            self._sort_in(*_joined(waiting), replace=self._replaces)
+            self._known = _sorted_in(self._known, *_joined(self._waiting), replace=self._replaces)
+            self._n_waiting = 0
 
-    def _sort_in(self, keys: np.ndarray, places: np.ndarray, *, replace: bool) -> None:
-        # Of equal digests the first stays, or the last.
-        order = np.argsort(keys, kind="stable")
-        keys, places = keys[order], places[order]
-        is_other = keys[1:] != keys[:-1]
-        is_kept = np.append(is_other, True) if replace else np.insert(is_other, 0, True)
-        if not is_kept.all():
-            keys, places = keys[is_kept], places[is_kept]
-        if not len(self._digests):
-            self._digests, self._places = keys, places
-            return
-        rows, is_known = _found(self._digests, keys)
-        if replace:
-            self._places[rows[is_known]] = places[is_known]
-        is_new = ~is_known
-        self._digests = np.insert(self._digests, rows[is_new], keys[is_new])
-        self._places = np.insert(self._places, rows[is_new], places[is_new])
+
+def _sorted_in(known: _Known, keys: np.ndarray, places: np.ndarray, *, replace: bool) -> _Known:
+    """What is known with more rows, and none of them in a dict; those in one before have to be among them."""
+    # Of equal digests the first stays, or the last.
+    order = np.argsort(keys, kind="stable")
+    keys, places = keys[order], places[order]
+    is_other = keys[1:] != keys[:-1]
+    is_kept = np.append(is_other, True) if replace else np.insert(is_other, 0, True)
+    if not is_kept.all():
+        keys, places = keys[is_kept], places[is_kept]
+    if not len(known.digests):
+        return _Known(keys, places, {})
+    rows, is_known = _found(known.digests, keys)
+    is_new = ~is_known
+    all_places = np.insert(known.places, rows[is_new], places[is_new])
+    if replace:
+        # Each has moved by as many as came in before it.
+        all_places[(rows + np.cumsum(is_new))[is_known]] = places[is_known]
+    return _Known(np.insert(known.digests, rows[is_new], keys[is_new]), all_places, {})
 
 
 def _joined(waiting: list[tuple[np.ndarray, int]]) -> tuple[np.ndarray, np.ndarray]:

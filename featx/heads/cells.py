@@ -41,7 +41,7 @@ N_AT_ONCE_ON_A_BUDGET = 4
 
 
 _LARGE_BYTES = 2**20
-_DEATHS_OF_RAY = {"RayActorError", "WorkerCrashedError", "OutOfMemoryError"}
+_DEATHS_OF_RAY = {"RayActorError", "WorkerCrashedError", "OutOfMemoryError", "NodeDiedError"}
 
 
 @dataclass(frozen=True)

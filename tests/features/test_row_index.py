@@ -1,6 +1,9 @@
 """The index of a store's rows: as a dict of digests, in a fifth of its memory."""
 
+import sys
 import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event
 
 import numpy as np
 import pytest
@@ -38,6 +41,48 @@ def test_an_index_is_a_dict_whatever_is_put_in_and_asked_for_in_between(monkeypa
             assert index.places(list(expected)).tolist() == list(expected.values())
     assert index.digests().tobytes().hex() == "".join(sorted(expected))
     assert index.places(list(expected)[::-1]).tolist() == list(expected.values())[::-1]
+
+
+@pytest.fixture
+def many_switches():
+    """Threads take turns as often as they can."""
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(interval)
+
+
+@pytest.mark.parametrize("most_recent", [0, 64, 2**17])
+@pytest.mark.usefixtures("many_switches")
+def test_threads_find_every_row_while_another_puts_more(monkeypatch, most_recent):
+    monkeypatch.setattr(row_index, "_MAX_RECENT", most_recent)
+    digests = [digest(number) for number in range(20_000)]
+    known, n_a_put, n_puts = digests[:10_000], 16, 200
+    index, is_over = RowIndex(), Event()
+    index.put(known, 0, replace=False)
+
+    def ask(seed):
+        random = np.random.default_rng(seed)
+        n_missed = n_asked = 0
+        while not is_over.is_set() or not n_asked:
+            asked = [known[row] for row in random.integers(0, len(known), 20).tolist()]
+            n_missed += sum(each not in index for each in asked)
+            index.places(asked[:2])
+            n_asked += len(asked)
+        return n_missed
+
+    with ThreadPoolExecutor(4) as pool:
+        asking = [pool.submit(ask, seed) for seed in range(4)]
+        try:
+            for place in range(len(known), len(known) + n_puts * n_a_put, n_a_put):
+                index.put(digests[place : place + n_a_put], place, replace=True)
+                assert digests[place] in index
+        finally:
+            is_over.set()
+        assert [each.result() for each in asking] == [0] * 4
+    n_rows = len(known) + n_puts * n_a_put
+    assert len(index) == n_rows
+    assert index.places(digests[:n_rows]).tolist() == list(range(n_rows))
 
 
 def test_an_absent_row_is_named():

@@ -71,6 +71,8 @@ def test_a_head_that_kills_its_worker_costs_itself_alone():
 def test_what_ray_raises_of_a_dead_worker_is_known_by_its_name():
     of_ray = type("RayActorError", (Exception,), {"__module__": "ray.exceptions"})
     assert cells._is_death(type("ActorDiedError", (of_ray,), {})())
+    # Of no other kind than RayError.
+    assert cells._is_death(type("NodeDiedError", (Exception,), {"__module__": "ray.exceptions"})())
     assert not cells._is_death(type("RayActorError", (Exception,), {})())
     assert not cells._is_death(RuntimeError("RayActorError"))
 
