@@ -73,12 +73,7 @@ def connected(address: str = LOCAL, *, n_cpus: int | None = None) -> Iterator[An
         Without Ray.
     """
     check_address(address)
-    for name, value in _ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
-    if address != LOCAL and _has_token():
-        # Clusters ask for it by default, and Ray shows it to one by its address only if it is told to.
-        os.environ.setdefault("RAY_AUTH_MODE", "token")
-    ray = require("ray", "ray")
+    ray = import_ray()
     if ray.is_initialized():
         yield ray
         return
@@ -93,6 +88,22 @@ def connected(address: str = LOCAL, *, n_cpus: int | None = None) -> Iterator[An
         ray.shutdown()
 
 
+def import_ray() -> Any:
+    """Ray, told beforehand what it asks of the environment when it is imported.
+
+    Raises
+    ------
+    MissingPackageError
+        Without Ray.
+    """
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    if _has_token():
+        # Clusters ask for it by default, and Ray shows it to one by its address only if it is told to.
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
+    return require("ray", "ray")
+
+
 def _has_token() -> bool:
     path = os.environ.get("RAY_AUTH_TOKEN_PATH", "~/.ray/auth_token")
     return "RAY_AUTH_TOKEN" in os.environ or Path(path).expanduser().exists()
@@ -100,7 +111,11 @@ def _has_token() -> bool:
 
 def _check_answers(address: str) -> None:
     """Ray itself waits for a minute, and then ends the process."""
-    if address in (LOCAL, "auto"):
+    if address == "auto":
+        # Where Ray itself looks; of what was killed its file stays.
+        noted = Path(os.environ.get("RAY_TMPDIR", "/tmp"), "ray", "ray_current_cluster")  # noqa: S108
+        address = os.environ.get("RAY_ADDRESS") or (noted.read_text().strip() if noted.is_file() else "")
+    if address == LOCAL or re.fullmatch(r".+:\d+", address) is None:
         return
     host, _, port = address.rpartition(":")
     try:

@@ -28,8 +28,7 @@ from joblib import parallel_config, register_parallel_backend
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 from joblib.parallel import AutoBatchingMixin, ParallelBackendBase
 
-from featx.checks import require
-from featx.distributed.cluster import LOCAL, check_address, connected
+from featx.distributed.cluster import LOCAL, check_address, connected, import_ray
 from featx.heads.problem import Problem
 from featx.heads.shared import FOLDS
 
@@ -62,7 +61,7 @@ def register_ray() -> None:
     >>> with parallel_config(backend="ray"):  # doctest: +SKIP
     ...     search = featx.HeadSearch().fit(X, y)
     """
-    require("ray", "ray")
+    import_ray()
     register_parallel_backend(NAME, ClusterBackend)
 
 
@@ -70,7 +69,7 @@ def check_cluster(address: str | None) -> None:
     """Refuse what `on_cluster` could not use, before the work that comes first."""
     if address is not None:
         check_address(address)
-        require("ray", "ray")
+        import_ray()
 
 
 @contextmanager
@@ -191,7 +190,7 @@ class ClusterBackend(AutoBatchingMixin, ParallelBackendBase):
         return self._ray.put(value)
 
     def _connected(self) -> Any:
-        ray = require("ray", "ray")
+        ray = import_ray()
         if not ray.is_initialized():
             stack = ExitStack()
             stack.enter_context(connected(os.environ.get("RAY_ADDRESS", LOCAL)))

@@ -99,3 +99,13 @@ def test_a_cluster_that_somebody_else_started(started, how, tmp_path, monkeypatc
     assert json.loads(done.stdout)["n_computed"] == 20
     # Nobody writes where the cluster was started.
     assert list(elsewhere.iterdir()) == []
+
+
+@pytest.mark.ray
+def test_a_cluster_that_was_killed_is_not_waited_for(tmp_path, monkeypatch):
+    (tmp_path / "ray").mkdir()
+    (tmp_path / "ray" / "ray_current_cluster").write_text("127.0.0.1:1")
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    with pytest.raises(ClusterError, match="at which no Ray cluster answers"), connected("auto"):
+        pass
