@@ -17,7 +17,6 @@ import numpy as np
 from featx.audit_jobs import audit_feature_sets
 from featx.errors import HeadError
 from featx.features.combination import Combination
-from featx.features.feature_set import FeatureSet
 from featx.images.base import UNLABELLED, ImageSource
 from featx.insight.findings import Audit
 from featx.learning_jobs import CurveHead, curves_of
@@ -58,25 +57,10 @@ def audit_of(
     """
     say("auditing the features", verbose)
     name, features = next(iter(combined.feature_sets.items()))
-    chosen = features if len(rows) == len(features) else _some(features, rows)
+    chosen = features if len(rows) == len(features) else features.take(rows)
     named = [str(parts[row]) for row in rows]
     drawing: dict[str, Any] = {"max_samples": _MAX_STUDIED, "random_state": random_state}
     return audit_feature_sets({name: chosen}, parts=named, images=source, **drawing)
-
-
-def _some(features: FeatureSet, rows: np.ndarray) -> FeatureSet:
-    found = FeatureSet(
-        features.X[rows],
-        features.y[rows],
-        sample_ids=[features.sample_ids[row] for row in rows],
-        class_names=features.class_names,
-        groups=[features.groups[row] for row in rows],
-        image_sha256=[features.image_sha256[row] for row in rows],
-        view=features.view[rows],
-        spec=features.spec,
-    )
-    found.failures = features.failures
-    return found
 
 
 def label_curves_of(
