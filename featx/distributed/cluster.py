@@ -163,6 +163,11 @@ def fetched(ray: Any, reference: Any) -> Any:
         raise died("a process that holds the backbone", error) from error
 
 
+def deaths(ray: Any) -> tuple[type[Exception], ...]:
+    """What Ray raises of a task whose process or machine ended."""
+    return ray.exceptions.WorkerCrashedError, ray.exceptions.OutOfMemoryError, ray.exceptions.NodeDiedError
+
+
 def died(what: str, error: Exception) -> ClusterError:
     """What is said of a process that died over and over again, or could not even start."""
     lines = [line for line in str(error).splitlines() if line.strip()] or [""]

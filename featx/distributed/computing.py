@@ -33,6 +33,7 @@ class _Group:
     """Rows that an actor computes: whole batches, to become one shard."""
 
     rows: list[tuple[Row, Placed]]
+    batch_size: int
     actor: int
     told: Any
     features: Any
@@ -150,7 +151,8 @@ class RayComputing(Computing):
         rows, self._waiting = self._waiting[:n_rows], self._waiting[n_rows:]
         picks, blocks = _picked([placed for _, placed in rows])
         compute = self._actors[actor].compute.options(num_returns=2, concurrency_group="compute")
-        self._under_way.append(_Group(rows, actor, *compute.remote(settled, picks, *blocks)))
+        told, features = compute.remote(settled, picks, *blocks)
+        self._under_way.append(_Group(rows, settled.batch_size, actor, told, features))
 
     def _wait(self, timeout_s: float | None = None) -> None:
         """Wait until something is done; take in what can be, in order."""
@@ -196,7 +198,7 @@ class RayComputing(Computing):
             Rows of the batches before it.
         refused : list of Row
         """
-        size = self._n_rows_of_batch
+        size = group.batch_size
         n_good = int(np.argmin(is_finite)) // size * size
         batch = range(n_good, min(n_good + size, len(group.rows)))
         refused = [group.rows[place][0] for place in batch if not is_finite[place]]
@@ -206,10 +208,6 @@ class RayComputing(Computing):
         self._under_way.clear()
         self._waiting = again + self._waiting
         return n_good, refused
-
-    @property
-    def _n_rows_of_batch(self) -> int:
-        return self._n_first if self._settled is None else self._settled.batch_size
 
     def _note(self, committed: Any) -> None:
         """Take in a shard that an actor committed."""

@@ -8,7 +8,7 @@ from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Any
 
-from featx.distributed.cluster import died, fetched
+from featx.distributed.cluster import deaths, died, fetched
 from featx.distributed.workers import Job, decode_samples
 from featx.features.execution import Work
 from featx.features.pipeline import Sample
@@ -44,7 +44,7 @@ class _Task:
     raw_images: list[RawImage]
     told: Any
     block: Any
-    n_tries: int = 1
+    n_tries: int
 
 
 class Decoding:
@@ -82,30 +82,24 @@ class Decoding:
         n_fit = int(_SHARE_OF_OBJECTS * resources.get("object_store_memory", 0) // self._block_bytes)
         return max(2, min(_TASKS_A_CPU * int(resources.get("CPU", 1)), n_fit))
 
-    def _begun(self, raw_images: list[RawImage], *, isolate: bool = False) -> _Task:
-        told, block = self._remote.remote(raw_images, self._job, self._known, isolate or self._isolate)
-        return _Task(raw_images, told, block)
+    def _begun(self, raw_images: list[RawImage], n_tries: int = 1) -> _Task:
+        isolate = self._isolate or n_tries > 1
+        told, block = self._remote.remote(raw_images, self._job, self._known, isolate)
+        return _Task(raw_images, told, block, n_tries)
 
     def _finished(self, task: _Task) -> list[Sample]:
         """What became of a task's samples; one that killed its process is given to child processes."""
-        gone = _ways_to_go(self._ray.exceptions)
+        gone = (*deaths(self._ray), self._ray.exceptions.ObjectLostError)
         while True:
             try:
                 samples: list[Sample] = fetched(self._ray, task.told)
             except gone as error:
                 if task.n_tries == _MAX_TRIES:
                     raise died("a process that decodes", error) from error
-                n_tries = task.n_tries + 1
-                task = self._begun(task.raw_images, isolate=True)
-                task.n_tries = n_tries
+                task = self._begun(task.raw_images, task.n_tries + 1)
                 continue
             for sample in samples:
                 sample.inputs = {
                     address: Placed(task.block, place) for address, place in sample.inputs.items()
                 }
             return samples
-
-
-def _ways_to_go(exceptions: Any) -> tuple[type[Exception], ...]:
-    names = ("WorkerCrashedError", "OutOfMemoryError", "ObjectLostError", "NodeDiedError")
-    return tuple(getattr(exceptions, name) for name in names)

@@ -28,7 +28,7 @@ from joblib import parallel_config, register_parallel_backend
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 from joblib.parallel import AutoBatchingMixin, ParallelBackendBase
 
-from featx.distributed.cluster import LOCAL, check_address, connected, import_ray
+from featx.distributed.cluster import LOCAL, check_address, connected, deaths, import_ray
 from featx.heads.problem import Problem
 from featx.heads.shared import FOLDS
 
@@ -156,9 +156,7 @@ class ClusterBackend(AutoBatchingMixin, ParallelBackendBase):
             sent.callback(future)
 
     def _is_death(self, error: BaseException | None) -> bool:
-        exceptions = self._ray.exceptions
-        deaths = exceptions.WorkerCrashedError, exceptions.OutOfMemoryError, exceptions.NodeDiedError
-        return isinstance(error, deaths)
+        return isinstance(error, deaths(self._ray))
 
     def retrieve_result_callback(self, out: Future[Any]) -> Any:
         """What a batch returned; what it raised, as joblib's own processes would raise it."""

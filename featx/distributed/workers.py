@@ -233,7 +233,7 @@ class Backbone:
         picks : sequence of (int, int)
         *blocks : ndarray of shape (n_inputs, ...)
         """
-        engine = self._engine(None, _gathered(picks, blocks))
+        engine = self._engine(None, picks, blocks)
         return Settled(engine.name, engine.batch_size, engine.described())
 
     def compute(
@@ -252,7 +252,7 @@ class Backbone:
         told : Told
         features : ndarray of shape (n_rows, n_features), float32
         """
-        engine = self._engine(settled, _gathered(picks[: settled.batch_size], blocks))
+        engine = self._engine(settled, picks, blocks)
         started = perf_counter()
         features = np.empty((len(picks), self.job.spec.n_features), np.float32)
         under_way: deque[tuple[slice, Any]] = deque()
@@ -290,17 +290,16 @@ class Backbone:
         shards.commit(addresses, features[: len(addresses)], computed_with)
         return shards.names[-1], perf_counter() - started
 
-    def _engine(self, settled: Settled | None, inputs: np.ndarray) -> Engine:
+    def _engine(self, settled: Settled | None, picks: Sequence[Pick], blocks: Sequence[np.ndarray]) -> Engine:
         """The engine, started once: as the first backbone decided, or by deciding."""
-        if self.engine is None:
-            engine = choose_engine(self._request(None), inputs)
-            if settled is not None and (engine.name, engine.batch_size) != (
-                settled.engine,
-                settled.batch_size,
-            ):
-                engine = choose_engine(self._request(settled), inputs)
-            self.engine = engine
-        return self.engine
+        if self.engine is not None:
+            return self.engine
+        inputs = _gathered(picks if settled is None else picks[: settled.batch_size], blocks)
+        engine = choose_engine(self._request(None), inputs)
+        if settled is not None and (engine.name, engine.batch_size) != (settled.engine, settled.batch_size):
+            engine = choose_engine(self._request(settled), inputs)
+        self.engine = engine
+        return engine
 
     def _request(self, settled: Settled | None) -> EngineRequest:
         request = EngineRequest(
