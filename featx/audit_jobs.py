@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from featx.checks import check_choice, explain
-from featx.errors import HeadError, StoreMismatchError
+from featx.errors import HeadError, StoreMismatchError, as_utf8
 from featx.features.feature_set import FeatureSet
 from featx.heads.persistence import ModelFile
 from featx.images.base import UNLABELLED, ImageSource
@@ -282,11 +282,11 @@ class _Looked:
         self, name: str, features: FeatureSet, source: ImageSource, start: int, verbose: int
     ) -> None:
         # As a feature file has them: an undecodable byte of a file name is an escape there.
-        index_of = {_escaped(each): index for index, each in enumerate(source.sample_ids)}
+        index_of = {as_utf8(each).decode(): index for index, each in enumerate(source.sample_ids)}
         row_of = {}
         absent = []
         for row in np.flatnonzero(features.view == 0).tolist():
-            index = index_of.get(_escaped(features.sample_ids[row]))
+            index = index_of.get(as_utf8(features.sample_ids[row]).decode())
             if index is None:
                 absent.append(features.sample_ids[row])
             else:
@@ -315,10 +315,6 @@ class _Looked:
 def _finding(sample_id: str, found: Inspection) -> Finding:
     excluded = (sample_id,) if found.harms else ()
     return Finding("odd_image", (sample_id,), 1.0, "; ".join(found.oddities), (), excluded)
-
-
-def _escaped(sample_id: str) -> str:
-    return sample_id.encode("utf-8", "backslashreplace").decode()
 
 
 def _some(ids: list[str]) -> str:

@@ -43,6 +43,17 @@ def printable(text: str) -> str:
     )
 
 
+def as_utf8(text: str) -> bytes:
+    r"""Text as files hold it: an undecodable byte of a file name (a lone surrogate in Python) is an escape.
+
+    Examples
+    --------
+    >>> as_utf8("caf\udce9.jpg")
+    b'caf\\udce9.jpg'
+    """
+    return text.encode("utf-8", "backslashreplace")
+
+
 class FeatxError(Exception):
     """Base of every error that featx raises on purpose."""
 

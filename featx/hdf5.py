@@ -18,6 +18,8 @@ from typing import BinaryIO
 import h5py
 import numpy as np
 
+from featx.errors import as_utf8
+
 CHUNK_BYTES = 2**20
 _BLOCK_STRINGS = 2**16
 
@@ -86,15 +88,10 @@ def fixed_strings(strings: list[str]) -> np.ndarray:
     >>> fixed_strings(["a", "é"]).dtype.itemsize
     2
     """
-    width = max((len(string) if string.isascii() else len(_encoded(string)) for string in strings), default=1)
+    width = max((len(string) if string.isascii() else len(as_utf8(string)) for string in strings), default=1)
     # In blocks: as Python's bytes all of them would take more than the array.
     fixed = np.empty(len(strings), h5py.string_dtype("utf-8", max(1, width)))
     for start in range(0, len(strings), _BLOCK_STRINGS):
-        block = [_encoded(string) for string in strings[start : start + _BLOCK_STRINGS]]
+        block = [as_utf8(string) for string in strings[start : start + _BLOCK_STRINGS]]
         fixed[start : start + len(block)] = block
     return fixed
-
-
-def _encoded(string: str) -> bytes:
-    # An undecodable byte of a file name (a lone surrogate in Python) is kept as an escape.
-    return string.encode("utf-8", "backslashreplace")

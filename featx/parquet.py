@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from featx.checks import require
+from featx.errors import as_utf8
 from featx.files import StrPath, atomic_writer
 
 if TYPE_CHECKING:
@@ -102,8 +103,5 @@ def _groups(batches: Iterator[Any], n_rows: int) -> Iterator[list[Any]]:
 
 
 def _names(values: Iterable[Any]) -> list[Any]:
-    """Names as text that has an encoding: an undecodable byte becomes an escape, as in the feature file."""
-    return [
-        value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
-        for value in values
-    ]
+    """Names as text that has an encoding."""
+    return [as_utf8(value).decode() if isinstance(value, str) else value for value in values]

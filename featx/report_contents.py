@@ -20,7 +20,7 @@ from sklearn.base import BaseEstimator
 
 from featx.checks import check_positive, explain
 from featx.embedding import averaging
-from featx.errors import HeadError, printable
+from featx.errors import HeadError, as_utf8, printable
 from featx.features.combination import Combination, combine_features
 from featx.features.feature_set import FeatureSet
 from featx.images.base import UNLABELLED, ImageSource
@@ -314,8 +314,8 @@ def _with_pictures(
     if source is None:
         note = "There are no pictures: the report was made of features alone, without the images."
         return dataclasses.replace(samples, notes=(*samples.notes, note))
-    row_of = {_saved(sample_id): row for row, sample_id in enumerate(source.sample_ids)}
-    rows = np.array([row_of.get(_saved(sample_id), -1) for sample_id in samples.sample_ids])
+    row_of = {as_utf8(sample_id).decode(): row for row, sample_id in enumerate(source.sample_ids)}
+    rows = np.array([row_of.get(as_utf8(sample_id).decode(), -1) for sample_id in samples.sample_ids])
     present = np.flatnonzero(rows >= 0)
     with progress_bar("Pictures", len(present), verbose, "images") as advance:
         atlas = make_atlas(
@@ -360,8 +360,3 @@ def _of_missing(sample_ids: Sequence[str], reasons: Mapping[int, str]) -> list[s
         f"({', '.join(names[:_N_NAMED])}{', ...' if len(names) > _N_NAMED else ''})."
         for reason, names in by_reason.items()
     ]
-
-
-def _saved(sample_id: str) -> str:
-    """A sample's id as a feature file has it: an undecodable byte of a file name is an escape there."""
-    return sample_id.encode("utf-8", "backslashreplace").decode("utf-8")

@@ -15,7 +15,7 @@ import numpy as np
 from sklearn.base import BaseEstimator, clone
 
 from featx.checks import explain
-from featx.errors import HeadError, printable
+from featx.errors import HeadError, as_utf8, printable
 from featx.features.combination import Combination, combine_features
 from featx.features.feature_set import FeatureSet
 from featx.files import StrPath
@@ -329,8 +329,8 @@ def _ids_by_any_name(combined: Combination) -> dict[str, str]:
     """The samples' ids by what an audit may call them."""
     names = combined.aligned.sample_ids
     stems = [Path(name).stem for name in combined.feature_sets]
-    # As a CSV file has them: an undecodable byte of a file name is an escape there.
-    known = {name: name.encode("utf-8", "backslashreplace").decode() for name in names}
+    # As a CSV file has them.
+    known = {name: as_utf8(name).decode() for name in names}
     found = {
         other: name for name, text in known.items() for other in (text, *(f"{stem}:{text}" for stem in stems))
     }

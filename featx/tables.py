@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from itertools import chain, islice
 from typing import Any
 
+from featx.errors import as_utf8
 from featx.files import StrPath, atomic_writer
 
 _MARK = "'"
@@ -69,7 +70,7 @@ def save_table(path: StrPath, header: Sequence[str], rows: Iterable[Iterable[Any
             text = io.StringIO(newline="")
             csv.writer(text).writerows([marked(cell) for cell in row] for row in some)
             # An undecodable byte of a file name becomes an escape, as in the feature file.
-            file.write(text.getvalue().encode("utf-8", "backslashreplace"))
+            file.write(as_utf8(text.getvalue()))
 
 
 def _is_formula(cell: str) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 
 import numpy as np
 
+from featx.errors import as_utf8
 from featx.files import sha256_hex
 
 # Sixteen digits tell images apart and keep the file small.
@@ -45,7 +46,7 @@ def mark_of_name(sample_id: str) -> str:
     '0c0e767215855322'
     """
     # As a feature file has it: an undecodable byte of a file name is an escape there.
-    return shortened([sha256_hex(b"sample " + sample_id.encode("utf-8", "backslashreplace"))])[0]
+    return shortened([sha256_hex(b"sample " + as_utf8(sample_id))])[0]
 
 
 def exclusion_marks(
