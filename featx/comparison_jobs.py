@@ -200,7 +200,7 @@ class _Side:
     def of(cls, model: ModelFile, features: FeatureSet | Mapping[str, FeatureSet]) -> _Side:
         combined = combine_features(as_head_takes(model, features))
         y = as_head_classes(model, combined.aligned)
-        names = [str(name) for name in model.class_names or model.head.classes_.tolist()]
+        names = [str(name) for name in model.known_names]
         return cls(model, combined, y, names, group_views(combined.aligned.sample_ids))
 
     def known(self) -> FeatureSet:

@@ -97,9 +97,7 @@ def as_head_classes(model: ModelFile, features: AlignedFeatures) -> np.ndarray:
     --------
     See `featx.jobs.evaluate_model`, which takes them.
     """
-    # A head that was saved alone knows its classes and no names for them.
-    names = model.class_names or model.head.classes_.tolist()
-    known = {str(name): label for name, label in zip(names, model.head.classes_, strict=True)}
+    known = {str(name): label for name, label in zip(model.known_names, model.head.classes_, strict=True)}
     used = [features.class_names[label] for label in np.unique(features.y) if label != UNLABELLED]
     unknown = [name for name in used if name not in known]
     if unknown or not used:

@@ -131,9 +131,7 @@ def write_evaluation_report(
     options = options or ReportOptions()
     combined = combine_features(as_head_takes(model, features))
     parts = _parts_of_model(model, combined)
-    # Of a head that was fitted on all of them, the figures are of these, and so is what is shown.
-    of_parts = (TRAINING, TEST, NO_LABEL) if found.flatters else (TEST, NO_LABEL)
-    asked = np.flatnonzero(np.isin(parts, of_parts))
+    asked = np.flatnonzero(np.isin(parts, _asked_parts(found.flatters)))
     answers = answers_on(found.head, combined, asked, _names_of_model(model))
     contents = {"evaluation": found.evaluation, "provenance": _provenance(combined, options), **further}
     # A file that does not say what its head was fitted on cannot clear these samples of it.
@@ -172,7 +170,7 @@ def write_comparison_report(
     sides = [combine_features(as_head_takes(model, features)) for model in models]
     # Of a sample that either was fitted on, neither is asked: it tells nothing of the two.
     part_of = _parts_of_both(models, sides)
-    asked = (TRAINING, TEST, NO_LABEL) if found.flatters else (TEST, NO_LABEL)
+    asked = _asked_parts(found.flatters)
     is_asked = {name: part in asked for name, part in part_of.items()}
     answers: list[Answers] = []
     for model, combined in zip(models, sides, strict=True):
@@ -241,9 +239,13 @@ def _told_apart(a: str, b: str) -> tuple[str, str]:
     return a, b
 
 
+def _asked_parts(flatters: bool) -> tuple[str, ...]:  # noqa: FBT001 - what it is about
+    # Of a head that was fitted on all of them, the figures are of these, and so is what is shown.
+    return (TRAINING, TEST, NO_LABEL) if flatters else (TEST, NO_LABEL)
+
+
 def _names_of_model(model: ModelFile) -> list[str]:
-    # A head that was saved alone knows its classes and no names for them.
-    return [str(name) for name in model.class_names or model.head.classes_.tolist()]
+    return [str(name) for name in model.known_names]
 
 
 # -------------------------------------------------------------------------------------- provenance

@@ -118,6 +118,11 @@ class ModelFile:
     excluded_images: Sequence[str] = ()
 
     @property
+    def known_names(self) -> list[Any]:
+        """Names of the head's classes, in its order; one that was saved alone knows its classes alone."""
+        return list(self.class_names) or self.head.classes_.tolist()
+
+    @property
     def specs(self) -> tuple[str, ...]:
         """Every extraction spec: several, the one, or none where the features came from elsewhere."""
         if self.extraction_specs:
